@@ -1,0 +1,82 @@
+"""The JAX source of one op: what the registry's `source` facets ask the writer for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..ir.core import Dim, Op, Order, Type
+from ..ir.registry import Code, Source, lookup
+from ..ir.size import Size
+
+
+class OpSource(Source):
+    """Source of an op whose operands have been written.
+
+    Args:
+        op: the op; its results have orders.
+        types, orders: of the operands.
+        args: source of the operands.
+        size: how a size is written.
+        letter: an einsum letter for each dim.
+        key: source of the op's random key, asked for only by ops that draw.
+    """
+
+    def __init__(
+        self,
+        op: Op,
+        types: Sequence[Type],
+        orders: Sequence[Order],
+        args: Sequence[Code],
+        size: Callable[[Size], str],
+        letter: Mapping[Dim, str],
+        key: Callable[[], str],
+    ):
+        self.op, self.types, self.orders = op, tuple(types), tuple(orders)
+        self._args, self._size, self._letter, self._key = tuple(args), size, letter, key
+
+    def arg(self, index: int, level: int = 0) -> str:
+        code = self._args[index]
+        return code.text if code.level >= level else f"({code.text})"
+
+    def size(self, size: Size) -> str:
+        return self._size(size)
+
+    def shape(self, order: Order) -> str:
+        sizes = []
+        for axis in order:
+            size = Size.of(1)
+            for dim in axis:
+                size = size * dim.size
+            sizes.append(self._size(size))
+        return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
+
+    def letters(self, order: Order) -> str:
+        return "".join(self._letter[axis[0]] for axis in order)
+
+    def key(self) -> str:
+        return self._key()
+
+    def dtype(self, dtype: str) -> str:
+        return {"float": "jnp.float32", "int": "jnp.int32", "bool": "jnp.bool_"}.get(
+            dtype, f"jnp.{dtype}"
+        )
+
+    def write(self) -> Code:
+        """The op's source."""
+        code = lookup(self.op.name).source(self)
+        return Code(code) if isinstance(code, str) else code
+
+
+def letters(dims: Sequence[Dim]) -> dict[Dim, str]:
+    """An einsum letter for each dim: of its name where free, else the next free one."""
+    taken: dict[str, Dim] = {}
+    found: dict[Dim, str] = {}
+    for dim in dims:
+        wanted = [c for c in dim.name.lower() if "a" <= c <= "z"]
+        wanted += [c.upper() for c in wanted]
+        choices = wanted + [chr(c) for c in range(ord("a"), ord("z") + 1)]
+        choices += [c.upper() for c in choices]
+        letter = next(c for c in choices if c not in taken)
+        taken[letter] = dim
+        found[dim] = letter
+    return found
