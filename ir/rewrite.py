@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from .core import Instance, Module, Op, Order, Region, Result, Type, Value, Variable, Variant, attributes
-from .diagnostics import Span
-from .registry import lookup
+from .build import Builder
+from .core import Instance, Module, Op, Region, Result, Value, Variable, Variant
 
 Visit = Callable[["Scope", Op], "Iterable[int] | None"]
 
 
-class Scope:
+class Scope(Builder):
     """The body under construction that a visitor adds ops to.
 
     Attributes:
@@ -23,79 +22,25 @@ class Scope:
     """
 
     def __init__(self, module: Module, instance: Instance, variant: Variant | None, variable=None):
+        super().__init__()
         self.module, self.instance, self.variant, self.variable = module, instance, variant, variable
-        self._values: dict[int, Value] = {}
-        self._defined: dict[int, Op] = {}
         self._map: dict[int, int] = {}
         self._labels: dict[int, str] = {}
-        self._bodies: list[list[Op]] = [[]]
-
-    def value(self, id: int) -> Value:
-        """A new value by its id."""
-        return self._values[id]
-
-    def type(self, id: int) -> Type:
-        """The type of a new value."""
-        return self._values[id].type
-
-    def order(self, id: int) -> Order | None:
-        """The order of a new value."""
-        return self._values[id].order
-
-    def defining(self, id: int) -> Op | None:
-        """The op that defines a new value; None for an argument."""
-        return self._defined.get(id)
 
     def new(self, old: int) -> int:
         """The new id of a value of the old body."""
         return self._map[old]
 
-    def add(
-        self,
-        name: str,
-        *operands: int,
-        label: str = "",
-        orders: tuple[Order | None, ...] | None = None,
-        span: Span | None = None,
-        **attrs: object,
-    ) -> int:
-        """Append an op of one result, its type inferred; give the id of the result."""
-        results = (Value(-1, Type("float"), label),)
-        (id,) = self.append(Op(name, operands, results, attributes(**attrs), span=span), orders)
-        return id
-
-    def append(self, op: Op, orders: tuple[Order | None, ...] | None = None) -> tuple[int, ...]:
-        """Append an op whose operands are new ids; give the ids of its results.
-
-        Types are inferred where the registry has a shape rule, else taken from `op.results`. Orders are
-        the given ones, else those of `op.results`.
-        """
-        definition = lookup(op.name)
-        types = [r.type for r in op.results]
-        if definition.shape is not None:
-            types = list(definition.shape(tuple(self.type(i) for i in op.operands), op))
-        known = orders if orders is not None else tuple(r.order for r in op.results)
-        labels = [r.label for r in op.results] or [""] * len(types)
-        results = tuple(
-            self._define(Value(-1, type_, label, order))
-            for type_, label, order in zip(types, labels, known, strict=True)
-        )
-        op = replace(op, results=results)
-        for value in results:
-            self._defined[value.id] = op
-        self._bodies[-1].append(op)
-        return tuple(v.id for v in results)
-
     def inside(self, region: Region, visit: Visit, arguments: Iterable[Value] | None = None) -> Region:
         """A region rewritten; its arguments may be given anew (their ids are assigned here)."""
         given = tuple(region.arguments if arguments is None else arguments)
-        fresh = tuple(self._define(a) for a in given)
+        fresh = tuple(self.define(a) for a in given)
         for old, new in zip(region.arguments, fresh, strict=True):
             self._map[old.id] = new.id
-        self._bodies.append([])
+        self.open()
         self.visit(region.ops, visit)
         results = tuple(self._map[r] for r in region.results)
-        return Region(fresh, self._finish(), results)
+        return Region(fresh, self.close(), results)
 
     def visit(self, ops: Iterable[Op], visit: Visit) -> None:
         """Rewrite ops into the current body."""
@@ -110,13 +55,8 @@ class Scope:
                 if value.label and not self._values[id].label and id not in self._labels:
                     self._labels[id] = value.label
 
-    def _define(self, value: Value) -> Value:
-        value = replace(value, id=len(self._values))
-        self._values[value.id] = value
-        return value
-
-    def _finish(self) -> tuple[Op, ...]:
-        return tuple(self._labelled(op) for op in self._bodies.pop())
+    def close(self) -> tuple[Op, ...]:
+        return tuple(self._labelled(op) for op in super().close())
 
     def _labelled(self, op: Op) -> Op:
         if not any(r.id in self._labels for r in op.results):
@@ -158,7 +98,7 @@ def rewrite(
         for variant in instance.variants:
             scope = Scope(module, instance, variant)
             given = variant.inputs if inputs is None else inputs(scope, variant.inputs)
-            fresh = tuple(scope._define(v) for v in given)
+            fresh = tuple(scope.define(v) for v in given)
             scope._map.update({o.id: n.id for o, n in zip(variant.inputs, fresh, strict=True)})
             scope.visit(variant.ops, visit)
             results = []
@@ -170,7 +110,7 @@ def rewrite(
                 id = scope.new(old)
                 writes.append((name, id if write is None else write(scope, name, id)))
             fresh = tuple(scope.value(v.id) for v in fresh)
-            variants.append(Variant(fresh, scope._finish(), tuple(results), tuple(writes)))
+            variants.append(Variant(fresh, scope.close(), tuple(results), tuple(writes)))
 
         def variable(v: Variable, instance: Instance = instance) -> Variable:
             if not inits:
