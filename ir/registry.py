@@ -183,6 +183,8 @@ class OpDef:
             None: derived from the family.
         linear: whether it is linear in each operand by itself, so that it keeps only the others.
         effect: `random` for ops that draw from a key, `metric` for those that must not be removed.
+        helpers: names of functions of `ir.ops.helpers` that its source calls; the writer emits each
+            once, at the top of the model's file.
     """
 
     name: str
@@ -202,7 +204,9 @@ class OpDef:
     flops: Callable[[tuple[Type, ...], Op], Size] | None = None
     keeps: Callable[[Op, tuple[Type, ...], tuple[bool, ...]], tuple[Keep, ...]] | None = None
     order: Callable[[Op, tuple[Order, ...]], tuple[tuple[Order, ...], tuple[Order, ...]]] | None = None
+    linear: bool = False
     effect: str = ""
+    helpers: tuple[str, ...] = ()
 
 
 REGISTRY: dict[str, OpDef] = {}
