@@ -101,7 +101,14 @@ class Call(Node):
     keywords: tuple[Keyword, ...]
 
 
-Expr = Number | Constant | Name | Dots | Member | Unary | Binary | Call
+@dataclass(frozen=True)
+class Tuple(Node):
+    """`(0, 1)`: a pair of constants, as the value of a keyword or the default of an option."""
+
+    items: tuple[Expr, ...]
+
+
+Expr = Number | Constant | Name | Dots | Member | Unary | Binary | Call | Tuple
 
 
 # Types and declarations.
