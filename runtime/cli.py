@@ -1,0 +1,199 @@
+"""The command line of an emitted program: `python train.py`, with `evaluate` and `sample`.
+
+Exit codes: 0 fine; 1 something outside the program is wrong, said without a traceback; 2 usage;
+130 and 143 stopped by Ctrl-C and SIGTERM, with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import RunError
+from .hints import Hints
+from .text import Text
+
+if TYPE_CHECKING:
+    from .job import Job
+
+# What loads JAX is imported where it is used, so that --help and a mistyped option answer at once.
+
+
+def main(job: Job, argv: list[str] | None = None) -> int:
+    """Run the command line `argv` (default: this process's) on `job`; returns the exit code."""
+    parser = _parser(job)
+    arguments = parser.parse_args(argv)
+    if arguments.action is None:
+        if arguments.resume and arguments.run and arguments.resume != arguments.run:
+            parser.error("--run and --resume name different folders; one of them is enough")
+        if arguments.steps is not None and arguments.steps < 1:
+            parser.error("--steps must be at least 1")
+    action = {None: _train, "evaluate": _evaluate, "sample": _sample}[arguments.action]
+    try:
+        return action(job, arguments)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped at once; the last checkpoint is as it was", file=sys.stderr, flush=True)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _train(job: Job, arguments: argparse.Namespace) -> int:
+    from .loop import train
+    from .progress import duration, figures
+    from .stop import Stop
+
+    default = job.folder / "run"
+    run = Path(arguments.resume or arguments.run or default)
+    steps = job.steps if arguments.steps is None else arguments.steps
+    resuming = arguments.resume is not None
+    hints = _hints(arguments, run, default)
+    with Stop() as stop:
+        result = train(job, run, steps=steps, resume=resuming, stopped=lambda: bool(stop))
+    again = () if steps == job.steps else ("--steps", str(steps))
+    if stop and result.step < steps:
+        if not result.step:
+            print("stopped before the first step; nothing to save")
+        else:
+            print(f"stopped at step {result.step} of {steps}, and saved")
+            print(f"to go on: {hints.resume(*again)}", flush=True)
+        return 128 + stop.signal
+    if not result.seconds:
+        print(f"the run is at step {result.step} already; --steps takes it further:")
+    else:
+        held_out = f"   held out: {figures(result.held_out)}" if result.held_out else ""
+        print(f"done: {result.step} steps, {duration(result.seconds)}{held_out}")
+        print(f"run:     {run}")
+    print(f"go on:   {hints.resume('--steps', str(2 * result.step))}")
+    if hasattr(job.model, "predict") and isinstance(result.source, Text):
+        print(f"sample:  {hints.sample()}")
+    sys.stdout.flush()
+    return 0
+
+
+def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
+    from .evaluate import Evaluator
+    from .progress import figures
+
+    program, state, source = _load(job, arguments)
+    values = Evaluator(program)(state, source.held_out())
+    if values is None:
+        raise RunError("the data have no held-out part; give the source held_out above 0.")
+    print(f"step {int(state.step)}: held out   {figures(values)}", flush=True)
+    return 0
+
+
+def _sample(job: Job, arguments: argparse.Namespace) -> int:
+    from .sample import sample
+
+    program, state, source = _load(job, arguments)
+    if not isinstance(source, Text):
+        raise RunError("text can be sampled only from a model of data.Text.")
+    prompt = arguments.prompt.encode()
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    print(arguments.prompt, end="", flush=True)
+    for byte in sample(
+        program,
+        state,
+        prompt,
+        length=arguments.length,
+        window=source.length,
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        seed=arguments.seed,
+        field=source.fields[0],
+    ):
+        print(decoder.decode(bytes([byte])), end="", flush=True)
+    print(decoder.decode(b"", final=True), flush=True)
+    return 0
+
+
+def _load(job: Job, arguments: argparse.Namespace):
+    """The program, the newest checkpoint of the run, and the data."""
+    from . import checkpoint
+    from .loop import CHECKPOINTS
+    from .step import build
+
+    run = Path(arguments.run or job.folder / "run")
+    source = job.data()
+    program = build(job.model, job.optimizer(), job.mesh)
+    state, _, _ = checkpoint.newest(
+        run / CHECKPOINTS,
+        program.abstract,
+        lambda text: print(f"warning: {text}", file=sys.stderr, flush=True),
+    )
+    return program, program.put_state(state), source
+
+
+def _hints(arguments: argparse.Namespace, run: Path, default: Path) -> Hints:
+    script = sys.argv[0] if sys.argv[0].endswith(".py") else "train.py"
+    return Hints(arguments.commands, script, run, run.resolve() == default.resolve())
+
+
+def _parser(job: Job) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=f"Train {job.name}; or evaluate it, or sample text from it.",
+        epilog="'%(prog)s evaluate --help' and '%(prog)s sample --help' say more.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"stop after step N (default {job.steps}); the optimizer's schedule stays as written",
+    )
+    _add_run(parser, None)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="go on from the newest checkpoint of the run",
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="other actions")
+    about = "evaluate the newest checkpoint on all held-out data"
+    _add_run(actions.add_parser("evaluate", help=about, description=about), argparse.SUPPRESS)
+    about = "write text that the newest checkpoint makes up"
+    sampling = actions.add_parser("sample", help=about, description=about)
+    _add_run(sampling, argparse.SUPPRESS)
+    sampling.add_argument("--prompt", default="\n", metavar="TEXT", help="what to go on from")
+    sampling.add_argument("--length", type=_whole, default=500, metavar="N", help="bytes (500)")
+    sampling.add_argument(
+        "--temperature", type=_not_negative, default=0.8, metavar="T", help="0: the likeliest (0.8)"
+    )
+    sampling.add_argument("--top-k", type=_whole, metavar="K", help="draw among K bytes only")
+    sampling.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing (0)")
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser, default: str | None) -> None:
+    # SUPPRESS for actions, lest their default undo what stands before the action's name
+    parser.add_argument(
+        "--run", default=default, metavar="DIR", help="the run's folder (default: run, beside this)"
+    )
+    parser.add_argument(
+        "--commands",
+        choices=("python", "netwright"),
+        default="python" if default is None else default,
+        help=argparse.SUPPRESS,  # in whose words to name the next commands
+    )
+
+
+def _whole(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError
+    return value
+
+
+def _not_negative(text: str) -> float:
+    if not (value := float(text)) >= 0:
+        raise ValueError
+    return value

@@ -1,0 +1,69 @@
+"""What a training program is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import RunError
+from .source import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A model, an optimizer, data, and how long to train.
+
+    name:             what the run is called in messages
+    model:            the module model.py
+    optimizer:        gives the optax optimizer. Its schedule stands in it as written: the command
+                      line's --steps changes only where training stops, never the schedule, so a
+                      run stopped early and resumed is the same run.
+    data:             gives the data source
+    steps:            how many updates to make
+    seed:             determines the parameters' first values and all randomness inside the model
+    evaluate_every:   steps between evaluations of the held-out data; 0: only at the end
+    checkpoint_every: steps between checkpoints; 0: only at the end
+    keep:             how many checkpoints to keep
+    mesh:             axis -> size, if model.py was written for a mesh
+    """
+
+    name: str
+    model: Any
+    optimizer: Callable[[], Any]
+    data: Callable[[], Source]
+    steps: int
+    seed: int = 0
+    evaluate_every: int = 0
+    checkpoint_every: int = 0
+    keep: int = 3
+    mesh: Mapping[str, int] | None = None
+
+    def __post_init__(self):
+        for field, least in (
+            ("steps", 1),
+            ("seed", 0),
+            ("evaluate_every", 0),
+            ("checkpoint_every", 0),
+            ("keep", 1),
+        ):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < least:
+                raise RunError(f"{field} = {value!r}: it must be a whole number from {least} on.")
+
+    @property
+    def folder(self) -> Path:
+        """The program's folder."""
+        return Path(self.model.__file__).resolve().parent
+
+    def about(self, source: Source) -> dict[str, Any]:
+        """What determines the run, for the manifest of its checkpoints."""
+        program = hashlib.sha256(Path(self.model.__file__).read_bytes()).hexdigest()
+        return {
+            "name": self.name,
+            "program": program,
+            "seed": self.seed,
+            "data": {**source.describe(), "fingerprint": source.fingerprint},
+        }

@@ -1,0 +1,73 @@
+"""`metrics.jsonl`: one JSON object a line, for every step, evaluation and compilation of a run.
+
+    {"step": 1, "loss": 5.545, "accuracy": 0.004, "gradient_norm": 1.2, "seconds": 0.031,
+     "tokens_per_second": 132000.0}                                training, each step
+    {"step": 250, "split": "held_out", "loss": 2.41, "seconds": 3.2}
+    {"step": 0, "event": "compile", "what": "step", "seconds": 4.8}
+
+`step` counts the updates made so far. Numbers that are not finite are null, since JSON has none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .tensors import sync
+
+
+class Log:
+    """Appends rows to a file. `Log(path, step)` first drops the rows past `step`.
+
+    So the file of a run that was stopped and resumed reads as one run: rows that a killed process
+    wrote after its last checkpoint, and a line it left half written, are written anew.
+    """
+
+    def __init__(self, path: Path, step: int = 0):
+        self.kept = _rows_until(path, step)
+        temporary = path.with_name(f".{path.name}")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in self.kept)
+            sync(file)
+        os.replace(temporary, path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, **row: Any) -> None:
+        """Append a row. It outlives this process at once, and a loss of power after `sync`."""
+        self._file.write(json.dumps(_plain(row), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        sync(self._file)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the rows found at the start hold an evaluation of this step."""
+        return any(row.get("split") and row["step"] == step for row in self.kept)
+
+
+def _rows_until(path: Path, step: int) -> list[dict]:
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            if row["step"] <= step:
+                rows.append(row)
+        except (ValueError, KeyError, TypeError):
+            continue  # half a line, from a kill while writing
+    return rows
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,220 @@
+"""The training loop: one plain function over the step, the data, the log and the checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from . import checkpoint
+from .errors import RunError
+from .evaluate import Evaluator
+from .job import Job
+from .log import Log
+from .metrics import finish
+from .progress import Plain, duration, figures, make_progress
+from .source import Source
+from .state import TrainState, count_parameters
+from .step import Program, build
+
+CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a training ended.
+
+    held_out is the evaluation of the last step, None without held-out data or when stopped;
+    seconds are those of this process, compilation apart.
+    """
+
+    source: Source
+    state: TrainState
+    step: int
+    held_out: dict[str, float] | None
+    seconds: float
+
+
+def train(
+    job: Job,
+    run: Path,
+    *,
+    steps: int | None = None,
+    resume: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int, str], Plain] = make_progress,
+) -> Result:
+    """Train `job` in the folder `run` until `steps` (default: the job's) updates are made.
+
+    With `resume` it goes on from the newest checkpoint there, exactly as if it had never stopped.
+    Once `stopped()` is true it finishes the step, saves, and returns.
+    Raises RunError if the folder, the data, the mesh or the checkpoint is not as it must be.
+    """
+    last = job.steps if steps is None else steps
+    source = job.data()
+    program = build(job.model, job.optimizer(), job.mesh)
+    about = job.about(source)
+    state, messages = _begin(job, program, run, about, resume)
+    first = int(state.step)
+    show = progress(first, last, source.unit)
+    for tell, text in messages:
+        getattr(show, tell)(text)
+    _introduce(show, job, program, source, run)
+    if first >= last:
+        return Result(source, state, first, None, 0.0)
+
+    log = Log(run / METRICS, step=first or -1)  # -1: of an earlier start from nothing keep nothing
+    evaluator = Evaluator(program)
+    recorder = _Recorder(log, show, source)
+
+    def save(state: TrainState) -> None:
+        log.sync()  # a checkpoint never knows more than the log
+        checkpoint.save(run / CHECKPOINTS, state, keep=job.keep, about=about)
+
+    def evaluate(state: TrainState, step: int) -> dict[str, float] | None:
+        began, compiling = time.perf_counter(), evaluator.compile_seconds
+        values = evaluator(state, source.held_out(), stopped)
+        compiling = evaluator.compile_seconds - compiling
+        seconds = time.perf_counter() - began - compiling
+        if compiling:
+            log.write(step=step, event="compile", what="evaluate", seconds=compiling)
+        if values is not None:
+            log.write(step=step, split="held_out", **values, seconds=seconds)
+            show.note(f"step {step}: held out   {figures(values)}   in {duration(seconds)}")
+        return values
+
+    try:
+        began = time.perf_counter()
+        compiled = program.step.lower(state, program.put_batch(source.batch(first))).compile()
+        seconds = time.perf_counter() - began
+        show.note(f"compiled in {duration(seconds)}")
+        log.write(step=first, event="compile", what="step", seconds=seconds)
+
+        if first and _due(first, job.evaluate_every) and not log.evaluated(first):
+            evaluate(state, first)  # the run was stopped in the midst of this one
+
+        show.begin()
+        began, step, held_out = time.perf_counter(), first, None
+        recorder.restart()
+        while step < last and not stopped():
+            state, metrics = compiled(state, program.put_batch(source.batch(step)))
+            step += 1
+            recorder.add(step, metrics)
+            evaluating = step == last or _due(step, job.evaluate_every)
+            saving = step == last or _due(step, job.checkpoint_every) or stopped()
+            if evaluating or saving:
+                recorder.drain()
+                held_out = evaluate(state, step) if evaluating else None
+                if saving or stopped():
+                    save(state)
+                recorder.restart()
+        if step > first and step not in checkpoint.steps(run / CHECKPOINTS):
+            recorder.drain()
+            save(state)
+        return Result(source, state, step, held_out, time.perf_counter() - began)
+    finally:
+        show.close()
+        log.close()
+
+
+def _begin(
+    job: Job, program: Program, run: Path, about: Mapping[str, Any], resume: bool
+) -> tuple[TrainState, list[tuple[str, str]]]:
+    """The state to start from, and what is to be told about it."""
+    folder = run / CHECKPOINTS
+    present = checkpoint.steps(folder)
+    if not resume:
+        if present:
+            raise RunError(
+                f"{run} already holds a run, at step {max(present)}.\n"
+                "Go on with it by --resume, or start another one by --run with a new folder."
+            )
+        run.mkdir(parents=True, exist_ok=True)
+        checkpoint.clean(folder)
+        return program.init(job.seed), []
+    if not run.is_dir():
+        raise RunError(f"there is no run {run} to resume.\nLeave out --resume to start it.")
+    checkpoint.clean(folder)
+    if not present:
+        return program.init(job.seed), [("note", "no checkpoint yet: starting from the beginning")]
+    messages: list[tuple[str, str]] = []
+    state, then, damaged = checkpoint.newest(
+        folder, program.abstract, lambda text: messages.append(("warn", text))
+    )
+    for path in damaged:
+        checkpoint.set_aside(path)
+    messages.append(("note", f"resuming at step {int(state.step)}"))
+    messages += [("warn", text) for text in _changes(then, about)]
+    return program.put_state(state), messages
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is no longer as it was when the checkpoint was made."""
+    texts = []
+    if then["program"] != now["program"]:
+        texts.append("model.py is not the one that this run was started with.")
+    old, new = then["data"], now["data"]
+    changed = [
+        f"{name} (was {old.get(name)}, is {new.get(name)})"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name != "fingerprint"
+    ]
+    if changed:
+        texts.append(
+            f"the data are not those that this run was started with: {', '.join(changed)};"
+            " it will not continue as it would have."
+        )
+    return texts
+
+
+def _introduce(show: Plain, job: Job, program: Program, source: Source, run: Path) -> None:
+    devices = program.placement.mesh.devices.ravel() if program.placement else jax.devices()[:1]
+    where = devices[0].platform if len(devices) == 1 else f"{len(devices)} {devices[0].platform}s"
+    show.note(f"{job.name}: {count_parameters(program.abstract):,} parameters, on {where}")
+    show.note(f"data: {source.summary()}")
+    show.note(f"run: {run}")
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
+
+
+class _Recorder:
+    """Writes the rows of training steps, each fetched while the next step is running."""
+
+    def __init__(self, log: Log, show: Plain, source: Source):
+        self._log, self._show, self._source = log, show, source
+        self._pending: tuple[int, Any] | None = None
+        self._mark = 0.0
+        self._warned = False
+
+    def restart(self) -> None:
+        """Count time from now: what came before was not training."""
+        self._mark = time.perf_counter()
+
+    def add(self, step: int, metrics: Any) -> None:
+        """A step has been dispatched; the one before it is waited for and written."""
+        self.drain()
+        self._pending = (step, metrics)
+
+    def drain(self) -> None:
+        """Wait for the last step and write it."""
+        if self._pending is None:
+            return
+        step, metrics = self._pending
+        self._pending = None
+        values = finish(jax.device_get(metrics))
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        speed = {f"{self._source.unit}_per_second": self._source.units / seconds}
+        row = {"step": step, **values, "seconds": seconds, **speed}
+        self._log.write(**row)
+        self._show.step(row)
+        if not math.isfinite(values["loss"]) and not self._warned:
+            self._warned = True
+            self._show.warn(f"the loss is not finite at step {step}.")

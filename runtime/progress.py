@@ -1,0 +1,119 @@
+"""Telling a person how the run goes: live on a terminal, line by line elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+PLAIN_SECONDS = 5.0  # between two lines about steps
+
+
+class Plain:
+    """Plain lines, each flushed: for files, pipes, and where rich is not installed."""
+
+    def __init__(self, first: int, last: int, unit: str):
+        self._first, self._last, self._unit = first, last, unit
+        self._began = self._printed = 0.0
+
+    def note(self, text: str) -> None:
+        """Something that happened."""
+        print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Something that should not have happened."""
+        self.note(f"warning: {text}")
+
+    def begin(self) -> None:
+        """The first step comes now: time runs from here."""
+        self._began = time.perf_counter()
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """A step is done; `row` is its row in metrics.jsonl."""
+        now = time.perf_counter()
+        if row["step"] == self._last or now - self._printed >= PLAIN_SECONDS or not self._printed:
+            self._printed = now
+            step = f"step {row['step']:>{len(str(self._last))}} / {self._last}"
+            self.note("   ".join([step, *self._figures(row)]))
+
+    def close(self) -> None:
+        """No more steps."""
+
+    def _figures(self, row: Mapping[str, Any]) -> list[str]:
+        figures = [
+            f"loss {row['loss']:.4f}",
+            f"{row[self._unit + '_per_second']:,.0f} {self._unit}/s",
+        ]
+        left = self._last - row["step"]
+        if left:
+            # over the whole run so far, so that evaluations and checkpoints are counted in
+            each = (time.perf_counter() - self._began) / (row["step"] - self._first)
+            figures.append(f"{duration(each * left)} left")
+        return figures
+
+
+class Live(Plain):
+    """A bar that moves, by rich, with notes above it."""
+
+    def __init__(self, first: int, last: int, unit: str):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        super().__init__(first, last, unit)
+        self._console = Console(highlight=False)
+        self._bar = Progress(
+            TextColumn("step"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=self._console,
+            refresh_per_second=4,
+        )
+        self._task = self._bar.add_task("", total=last, completed=first, figures="")
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        self._console.print(f"warning: {text}", markup=False, soft_wrap=True, style="yellow")
+
+    def begin(self) -> None:
+        super().begin()
+        self._bar.start()
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        figures = "   ".join(self._figures(row))
+        self._bar.update(self._task, completed=row["step"], figures=figures)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def make_progress(first: int, last: int, unit: str) -> Plain:
+    """Live on a terminal that can show it and where rich is installed, plain otherwise."""
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        try:
+            return Live(first, last, unit)
+        except ImportError:
+            pass
+    return Plain(first, last, unit)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 8.2 s, 45 s, 3 min 12 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def figures(values: Mapping[str, float]) -> str:
+    """Metrics in one line, the loss first."""
+    names = sorted(values, key=lambda name: (name != "loss", name))
+    return "   ".join(f"{name} {values[name]:.4f}" for name in names)

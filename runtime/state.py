@@ -1,0 +1,81 @@
+"""The train state: everything that a run has to remember, as one pytree.
+
+Leaves are known by *path*, a tuple of strings such as ``("params", "blocks", "attn", "wq")`` or
+``("opt_state", "1", "mu", "embed")``. No class name is part of a path, so a state can be handed to
+a program that is written differently (unrolled or scanned, sharded or not) as long as its leaves
+have the same names and shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Path = tuple[str, ...]
+
+# Named, because the default implementation is a global setting that anyone may change; a run that
+# is resumed must go on with the bits that it began with.
+KEY_IMPLEMENTATION = "threefry2x32"
+
+
+class TrainState(NamedTuple):
+    """One moment of a run.
+
+    params:      nested dict of trained arrays
+    opt_state:   the optimizer's own state, as optax gives it
+    model_state: nested dict of what the model updates outside the gradient (may be empty)
+    rng:         uint32[2], key data; it never changes, a step's key is ``fold_in(rng, step)``
+    step:        int32[], how many updates have been made
+    """
+
+    params: Any
+    opt_state: Any
+    model_state: Any
+    rng: jax.Array
+    step: jax.Array
+
+
+def create(model: Any, optimizer: Any, seed: int | jax.Array) -> TrainState:
+    """The state of step 0; a pure function of the seed, so it can be jitted or only shaped."""
+    init_key, run_key = jax.random.split(jax.random.key(seed, impl=KEY_IMPLEMENTATION))
+    params = model.init_params(init_key)
+    return TrainState(
+        params=params,
+        opt_state=optimizer.init(params),
+        model_state=model.init_state(),
+        rng=jax.random.key_data(run_key),
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def step_key(state: TrainState) -> jax.Array:
+    """The key of the step that `state` is about to make."""
+    key = jax.random.wrap_key_data(state.rng, impl=KEY_IMPLEMENTATION)
+    return jax.random.fold_in(key, state.step)
+
+
+def leaves_by_path(tree: Any) -> dict[Path, Any]:
+    """All leaves of a pytree by path, in the tree's order."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {tuple(_part(key) for key in keys): leaf for keys, leaf in flat}
+
+
+def rebuild(tree: Any, leaves: dict[Path, Any]) -> Any:
+    """A tree of the shape of `tree` with the given leaves. KeyError if one is lacking."""
+    return jax.tree.unflatten(
+        jax.tree.structure(tree), [leaves[path] for path in leaves_by_path(tree)]
+    )
+
+
+def count_parameters(state: TrainState) -> int:
+    """How many numbers are trained."""
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+def _part(key: Any) -> str:
+    for attribute in ("name", "key", "idx"):  # of a NamedTuple or dataclass, a dict, a sequence
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)

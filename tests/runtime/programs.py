@@ -1,0 +1,83 @@
+"""Program folders for the tests: a model, a copy of the runtime, a train.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import netwright.runtime
+
+HERE = Path(__file__).parent
+TEXT = "".join(f"{i} sheep jumped over the gate, {i * i} slept.\n" for i in range(400))
+
+TRAIN = """
+import os, signal, sys
+from pathlib import Path
+import optax
+import model
+from runtime import Job, data, main
+
+HERE = Path(__file__).parent
+
+
+def optimizer():
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 5, 40, 1e-3)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule))
+
+
+class Text(data.Text):
+    def batch(self, step):
+        # the tests stop the process at an exact step
+        if os.environ.get("AT") == str(step):
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+        return super().batch(step)
+
+
+def batches():
+    return Text(HERE / "text.txt", length=16, batch=8, held_out=0.1, seed=3)
+
+
+JOB = Job(
+    name="sheep",
+    model=model,
+    optimizer=optimizer,
+    data=batches,
+    steps=12,
+    evaluate_every=5,
+    checkpoint_every=4,
+    keep=2,
+    mesh=MESH,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(JOB))
+"""
+
+
+def write_program(folder: Path, model: str = "tiny_lm.py", mesh: dict | None = None) -> Path:
+    """A program folder as it is emitted; returns the folder."""
+    folder.mkdir(parents=True)
+    shutil.copy(HERE / model, folder / "model.py")
+    shutil.copytree(
+        Path(netwright.runtime.__file__).parent,
+        folder / "runtime",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    (folder / "text.txt").write_text(TEXT)
+    (folder / "train.py").write_text(TRAIN.replace("MESH", repr(mesh)))
+    return folder
+
+
+def call(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a program's train.py in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments],
+        cwd=folder,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
