@@ -19,6 +19,9 @@ class OpSource(Source):
         size: how a size is written.
         letter: an einsum letter for each dim.
         key: source of the op's random key, asked for only by ops that draw.
+
+    Attributes:
+        helpers: names of the functions of `ir.ops.helpers` that the source written so far calls.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class OpSource(Source):
     ):
         self.op, self.types, self.orders = op, tuple(types), tuple(orders)
         self._args, self._size, self._letter, self._key = tuple(args), size, letter, key
+        self.helpers: dict[str, None] = {}
 
     def arg(self, index: int, level: int = 0) -> str:
         code = self._args[index]
@@ -60,6 +64,10 @@ class OpSource(Source):
         return {"float": "jnp.float32", "int": "jnp.int32", "bool": "jnp.bool_"}.get(
             dtype, f"jnp.{dtype}"
         )
+
+    def helper(self, name: str) -> str:
+        self.helpers[name] = None
+        return name
 
     def write(self) -> Code:
         """The op's source."""

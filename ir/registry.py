@@ -152,6 +152,10 @@ class Source:
         """Source of a dtype, such as `jnp.bfloat16`."""
         raise NotImplementedError
 
+    def helper(self, name: str) -> str:
+        """The name of a function of `ir.ops.helpers`, which the writer then emits once."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class OpDef:
@@ -183,8 +187,6 @@ class OpDef:
             None: derived from the family.
         linear: whether it is linear in each operand by itself, so that it keeps only the others.
         effect: `random` for ops that draw from a key, `metric` for those that must not be removed.
-        helpers: names of functions of `ir.ops.helpers` that its source calls; the writer emits each
-            once, at the top of the model's file.
     """
 
     name: str
@@ -206,7 +208,6 @@ class OpDef:
     order: Callable[[Op, tuple[Order, ...]], tuple[tuple[Order, ...], tuple[Order, ...]]] | None = None
     linear: bool = False
     effect: str = ""
-    helpers: tuple[str, ...] = ()
 
 
 REGISTRY: dict[str, OpDef] = {}
