@@ -27,7 +27,11 @@ MAX_DEPTH = 30
 
 
 class SizeError(ValueError):
-    """A size that has no value or cannot be made: division by 0, a missing name, out of hand."""
+    """A size that has no value or cannot be made: a missing name, out of hand, and those below."""
+
+
+class DivisionByZero(SizeError):
+    """A size whose divisor is 0."""
 
 
 class Atom(NamedTuple):
@@ -76,6 +80,11 @@ class Size:
         if not re.fullmatch(NAME, name) or name in ("min", "max"):
             raise SizeError(f"{name!r} cannot be the name of a size")
         return _make({(name,): 1})
+
+    @staticmethod
+    def atom_of(atom: Atom) -> Size:
+        """The size that an atom is, simplified."""
+        return RULES[atom.op](*atom.args)
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -269,7 +278,7 @@ def _evaluate(factor: Factor, values: Mapping[str, int]) -> int:
     if factor.op in ("min", "max"):
         return min(args) if factor.op == "min" else max(args)
     if not args[1]:
-        raise SizeError(f"{_make({(factor,): 1})} divides by 0")
+        raise DivisionByZero(f"{_make({(factor,): 1})} divides by 0")
     return args[0] // args[1] if factor.op == "//" else args[0] % args[1]
 
 
@@ -295,7 +304,7 @@ def exact_quotient(a: int | Size, b: int | Size) -> Size | None:
     """
     rest, b = Size.of(a), Size.of(b)
     if not b.terms:
-        raise SizeError(f"{rest} / 0 divides by 0")
+        raise DivisionByZero(f"{rest} / 0 divides by 0")
     (lead, unit), quotient = b.terms[0], _ZERO
     while rest.terms:
         monomial, c = rest.terms[0]
@@ -366,7 +375,7 @@ def _shrink(a: Size, b: Size) -> tuple[Size, Size, Size, int]:
 
 def _floordiv(a: Size, b: Size) -> Size:
     if b == 0:
-        raise SizeError(f"({a}) // 0 divides by 0")
+        raise DivisionByZero(f"({a}) // 0 divides by 0")
     if b.terms[0][1] < 0:
         a, b = -a, -b
     if not a.terms or b == 1:
@@ -399,7 +408,7 @@ def _floordiv(a: Size, b: Size) -> Size:
 
 def _mod(a: Size, b: Size) -> Size:
     if b == 0:
-        raise SizeError(f"({a}) % 0 divides by 0")
+        raise DivisionByZero(f"({a}) % 0 divides by 0")
     if b.terms[0][1] < 0:
         return -_mod(-a, -b)
     if not a.terms or b == 1:

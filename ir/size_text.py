@@ -6,7 +6,7 @@ import re
 
 from netwright.ir.size import MAX_DEPTH, NAME, RULES, Factor, Monomial, Size, SizeError
 
-_TOKEN = re.compile(rf"\s*(?:(\d+)|({NAME})|(//|[=><]=|[-+*%(),])|(\S))")
+_TOKEN = re.compile(rf"\s*(?:(\d+)|({NAME})|(//|[-+*%(),])|(\S))")
 
 
 class SizeSyntaxError(SizeError):
@@ -15,14 +15,16 @@ class SizeSyntaxError(SizeError):
 
 def size_text(size: Size) -> str:
     """Terms in order, but one that is added first."""
+    if not size.terms:
+        return "0"
     terms = list(size.terms)
     first = next((i for i, (_, c) in enumerate(terms) if c > 0), 0)
     terms.insert(0, terms.pop(first))
     text = ""
     for monomial, c in terms:
         sign = (" - " if c < 0 else " + ") if text else "-" if c < 0 else ""
-        text += sign + _product_text(monomial, abs(c), bool(sign == "-"))
-    return text or "0"
+        text += sign + _product_text(monomial, abs(c), sign == "-")
+    return text
 
 
 def _product_text(monomial: Monomial, c: int, negated: bool) -> str:
@@ -38,18 +40,18 @@ def _factor_text(factor: Factor, bare: bool) -> str:
     if factor.op in ("min", "max"):
         return f"{factor.op}({', '.join(map(size_text, factor.args))})"
     a, b = factor.args
-    text = f"{_left(a)} {factor.op} {_right(b)}"
+    text = f"{left_text(a)} {factor.op} {right_text(b)}"
     return text if bare else f"({text})"
 
 
-def _left(a: Size) -> str:
+def left_text(a: Size) -> str:
     """The text of a dividend: a product stands as it is."""
     text = size_text(a)
     lone = a.atom is not None and a.atom.op in ("//", "%")
     return f"({text})" if lone or len(a.terms) > 1 or text.startswith("-") else text
 
 
-def _right(b: Size) -> str:
+def right_text(b: Size) -> str:
     """The text of a divisor: only a name, a number or a call stands as it is."""
     text = size_text(b)
     return text if re.fullmatch(r"[\w.]+|(min|max)\([^()]*\)", text) else f"({text})"
@@ -85,6 +87,13 @@ class Parser:
     def expect(self, word: str) -> None:
         if not self.take(word):
             raise self.fail(repr(word) if word else "the end")
+
+    def all(self) -> Size:
+        """The size that the whole text means."""
+        size = self.sum()
+        if self.at < len(self.tokens):
+            raise self.fail("an operator")
+        return size
 
     def sum(self) -> Size:
         total = self.product()
@@ -131,8 +140,19 @@ class Parser:
 
 def parse_size(text: str) -> Size:
     """The size that a text means; the reverse of `str`."""
-    parser = Parser(text)
-    size = parser.sum()
-    if parser.at < len(parser.tokens):
-        raise parser.fail("an operator")
-    return size
+    return Parser(text).all()
+
+
+def split_remainder(text: str) -> tuple[Size, Size] | None:
+    """The two sizes of a text that is a bare `a % b`, before they are simplified; else None."""
+    depth, before, place = 0, "", -1
+    for token, start in Parser(text).tokens:
+        if depth == 0 and token in ("+", "-") and before not in ("", "*", "//", "%"):
+            return None
+        if depth == 0 and token in ("*", "//", "%"):
+            place = start if token == "%" else -1
+        depth += (token == "(") - (token == ")")
+        before = token
+    if place < 0:
+        return None
+    return Parser(text[:place]).all(), Parser(text[place + 1 :]).all()
