@@ -233,3 +233,19 @@ def names() -> tuple[str, ...]:
     from . import ops  # noqa: F401
 
     return tuple(sorted(REGISTRY))
+
+
+def keeps(op: Op, types: tuple[Type, ...], wants: tuple[bool, ...]) -> tuple[Keep, ...]:
+    """What the gradient of an op keeps, by its own rule or, if it is linear, the other operands."""
+    definition = lookup(op.name)
+    if not any(wants):
+        return ()
+    if definition.keeps is not None:
+        return definition.keeps(op, types, wants)
+    if definition.linear:
+        return tuple(
+            Keep("operand", i)
+            for i in range(len(types))
+            if any(wanted for j, wanted in enumerate(wants) if j != i)
+        )
+    return ()

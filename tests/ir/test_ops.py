@@ -1,0 +1,22 @@
+"""Every registered op, against JAX and numpy. The cases are in the files `test_ops_*.py`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+from netwright.ir.registry import lookup, names
+from op_cases import CASES
+
+
+def test_every_op_has_a_case():
+    for file in sorted(Path(__file__).parent.glob("test_ops_*.py")):
+        importlib.import_module(file.stem)
+    covered = {case.op for case in CASES}
+    missing = [
+        name
+        for name in names()
+        if name not in covered and lookup(name).family not in ("structure", "layout")
+    ]
+    assert not missing, f"ops without a case: {', '.join(missing)}"
