@@ -6,7 +6,7 @@ source. A line that fits the grammar and still makes no sense raises `Mistake`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lark import Transformer
@@ -24,29 +24,28 @@ class Mistake(Exception):
         super().__init__(message)
 
 
+class Group(tuple):
+    """The elements of a list, with the place of the list and its brackets."""
+
+    span: Span
+
+
 def spanned(children: Sequence) -> Span:
     """From the first word to the last one of what a rule matched."""
-    there = [c for c in children if c]
-    return _first(there[0]).to(_last(there[-1]))
+    there = [c.span for c in children if c is not None]
+    return there[0].to(there[-1])
 
 
-def _first(child) -> Span:
-    return child.span if hasattr(child, "span") else _first(child[0])
+def _group(elements: Iterable, children: Sequence) -> Group:
+    group = Group(elements)
+    group.span = spanned(children)
+    return group
 
 
-def _last(child) -> Span:
-    return child.span if hasattr(child, "span") else _last(child[-1])
-
-
-def _list(children: Sequence) -> tuple:
-    """The elements of a comma-separated list."""
-    return tuple(c for c in children if c is not None and not isinstance(c, Word))
-
-
-def _split(actuals: Sequence | None) -> tuple[tuple, tuple]:
-    """Arguments and keywords of a call."""
-    keywords = tuple(a for a in actuals or () if isinstance(a, tree.Keyword))
-    return tuple(a for a in actuals or () if not isinstance(a, tree.Keyword)), keywords
+def _actuals(group: Sequence | None) -> tuple[tuple, tuple]:
+    """The arguments and the keywords of a call."""
+    keywords = tuple(a for a in group or () if isinstance(a, tree.Keyword))
+    return tuple(a for a in group or () if not isinstance(a, tree.Keyword)), keywords
 
 
 class Build(Transformer):
@@ -64,20 +63,20 @@ class Build(Transformer):
         return tree.Import(str(c[1]), span=spanned(c))
 
     def dims(self, c):
-        return tree.Dims(c[2] or (), span=spanned(c))
+        return tree.Dims(tuple(c[2] or ()), span=spanned(c))
 
     def consts(self, c):
-        return tree.Consts(c[2] or (), span=spanned(c))
+        return tree.Consts(tuple(c[2] or ()), span=spanned(c))
 
     def layer(self, c):
-        kind, name, _, items, _, _, arguments, _, _, results, _ = c
+        kind, name, items, _, arguments, _, results, _ = c
         return tree.Layer(
             str(kind),
             str(name),
             name.span,
-            items or (),
-            arguments or (),
-            results or (),
+            tuple(items or ()),
+            tuple(arguments or ()),
+            tuple(results or ()),
             "",
             (),
             span=spanned(c),
@@ -90,15 +89,13 @@ class Build(Transformer):
         return tree.State(str(c[1]), c[3], c[5], span=spanned(c))
 
     def use(self, c):
-        _, name, _, copies, layer, _, items, _, _, actuals, _ = c
+        _, name, _, copies, layer, dims, actuals = c
         mode, along = copies or ("one", None)
-        arguments, keywords = _split(actuals)
-        return tree.Use(
-            str(name), mode, along, layer, items, arguments, keywords, span=spanned(c)
-        )
+        dims = None if dims is None else tuple(dims)
+        return tree.Use(str(name), mode, along, layer, dims, *_actuals(actuals), span=spanned(c))
 
     def assign(self, c):
-        return tree.Assign(c[0], c[2], span=spanned(c))
+        return tree.Assign(tuple(c[0]), tuple(c[2]), span=spanned(c))
 
     def update(self, c):
         return tree.Update(_name(c[0]), c[2], span=spanned(c))
@@ -112,14 +109,19 @@ class Build(Transformer):
     def scan(self, c):
         targets, _, _, _, along, _, _, inputs, _, carry, _ = c
         return tree.Scan(
-            targets or (), _name(along), inputs or (), carry or (), (), span=spanned(c)
+            tuple(targets or ()),
+            _name(along),
+            tuple(inputs or ()),
+            tuple(carry or ()),
+            (),
+            span=spanned(c),
         )
 
     def emit(self, c):
-        return tree.Emit(c[1], span=spanned(c))
+        return tree.Emit(tuple(c[1]), span=spanned(c))
 
     def returned(self, c):
-        return tree.Return(c[1], span=spanned(c))
+        return tree.Return(tuple(c[1]), span=spanned(c))
 
     def metric(self, c):
         return tree.Metric(str(c[1]), c[3], span=spanned(c))
@@ -139,13 +141,22 @@ class Build(Transformer):
         return tree.ConstDecl(str(c[0]), c[2], span=spanned(c))
 
     def copies(self, c):
-        return str(c[0]), _name(c[2])
+        return _group((str(c[0]), _name(c[2])), c)
 
     def carry(self, c):
-        return c[2]
+        return _group(c[2], c)
+
+    def brackets(self, c):
+        return _group(c[1], c)
+
+    def parens(self, c):
+        return _group(c[1] or (), c)
+
+    def gives(self, c):
+        return _group(c[1], c)
 
     def targets(self, c):
-        return tuple(_name(word) for word in c if word.type == "NAME")
+        return _group([_name(word) for word in c if word.type == "NAME"], c)
 
     def argument(self, c):
         name, _, type, _, default = c
@@ -157,7 +168,7 @@ class Build(Transformer):
 
     def type(self, c):
         dtype, _, dims, _ = c
-        return tree.TypeExpr(str(dtype or "float"), dims or (), span=spanned(c))
+        return tree.TypeExpr(str(dtype or "float"), tuple(dims or ()), span=spanned(c))
 
     def item(self, c):
         left, _, right, _, value = c
@@ -167,14 +178,14 @@ class Build(Transformer):
         return tree.Keyword(str(c[0]), c[2], span=spanned(c))
 
     def dim_list(self, c):
-        return _list(c)
+        return _group([e for e in c if e is not None and not isinstance(e, Word)], c)
 
     const_list = values = arguments = results = type_dims = items = actuals = keywords = dim_list
 
     # Expressions.
 
     def tuple(self, c):
-        return tree.Tuple(_list(c), span=spanned(c))
+        return tree.Tuple((c[1], *(c[3] or ())), span=spanned(c))
 
     def binary(self, c):
         left, op, right = c
@@ -186,9 +197,9 @@ class Build(Transformer):
         return tree.Unary(str(c[0]), c[1], span=spanned(c))
 
     def call(self, c):
-        callee, _, dims, _, _, actuals, _ = c
-        arguments, keywords = _split(actuals)
-        return tree.Call(callee, dims, arguments, keywords, span=spanned(c))
+        callee, dims, actuals = c
+        dims = None if dims is None else tuple(dims)
+        return tree.Call(callee, dims, *_actuals(actuals), span=spanned(c))
 
     def paren(self, c):
         return replace(c[1], span=spanned(c))
