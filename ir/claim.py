@@ -158,7 +158,7 @@ def prove(
     case = replace(
         case,
         zeros=tuple(f.size for f in facts if f.exact),
-        positives=tuple(f.size for f in facts if not f.exact),
+        positives=(*(f.size for f in facts if not f.exact), *_defined(claim)),
         origin=tuple((name, Size.free(name)) for name in spoken),
     )
     fuel = Fuel(steps)
@@ -180,6 +180,14 @@ def _case(claim: Claim) -> Case:
     if isinstance(claim, Divides):
         return Case(claim.a % claim.divisor, True)
     return Case(claim.a - claim.b, isinstance(claim, Equal))
+
+
+def _defined(claim: Claim) -> list[Size]:
+    """Sizes that are not negative where the claim is defined: b - 1, for divisors b >= 0."""
+    sizes = vars(claim).values()
+    divisors = [a.args[1] for size in sizes for a in size.atoms() if a.op in ("//", "%")]
+    divisors += [claim.divisor] if isinstance(claim, Divides) else []
+    return [b - 1 for b in dict.fromkeys(divisors) if low(b) == 0]
 
 
 def _related(claim: Claim, known: list[Claim]) -> list[Claim]:
