@@ -42,6 +42,9 @@ class OpSource(Source):
         code = self._args[index]
         return code.text if code.level >= level else f"({code.text})"
 
+    def code(self, index: int) -> Code:
+        return self._args[index]
+
     def size(self, size: Size) -> str:
         return self._size(size)
 

@@ -122,6 +122,10 @@ class Source:
         """Source of an operand, in parentheses if it binds less tightly than `level`."""
         raise NotImplementedError
 
+    def code(self, index: int) -> Code:
+        """Source of an operand as it stands, for an op that passes it on."""
+        raise NotImplementedError
+
     def size(self, size: Size) -> str:
         """Source of a size: a literal, a named constant, or an expression of shapes at hand."""
         raise NotImplementedError
