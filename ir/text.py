@@ -10,7 +10,7 @@ or not. What is read is data only, nothing is evaluated. It looks like this:
 
     instance "gpt.norm" RMSNorm
       dims B.0 = B, D.1 = 128
-      param "scale" : float[D.1] {
+      param "scale" : float[D.1] = {
         %0 = const() {dtype = "float", value = 1.0} : float[]
         %1 = expand[D.1](%0) : float[D.1]
         result %1
@@ -130,7 +130,7 @@ class _Writer:
         plain = tuple(sorted(v.order, key=lambda d: d.id)) == v.type.dims
         dims = ", ".join(map(self.dim, v.order if plain else v.type.dims))
         order = "" if plain else " order" + "".join(f" {self.dim(d)}" for d in v.order)
-        head = f"  {word} {_quote(v.name)} : {v.type.dtype}[{dims}]{order} "
+        head = f"  {word} {_quote(v.name)} : {v.type.dtype}[{dims}]{order} = "
         lines = self.region(v.init, "  ", head)
         lines[0] += _place(v, self.places)
         return lines

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from .claim import parse_claim
 from .core import (
     Child,
     Claim,
@@ -187,8 +188,6 @@ class _Reader:
         return name, int(self.need(re.compile(r"-?\d+"), "an integer")[0])
 
     def claim(self) -> Claim:
-        from .claim import parse_claim
-
         verdict, start, text = self.word(), self.at, self.string()
         self.must(":")
         reason = self.string()
@@ -254,12 +253,13 @@ class _Reader:
     def variable(self) -> Variable:
         name = self.string()
         self.must(":")
-        dtype = self.word("a dtype")
+        start, dtype = self.at, self.word("a dtype")
         self.must("[")
         order = dims = self.listed(self.dim, "]")
         if self.keyword("order"):
             order = tuple(d for axis in self.axes() for d in axis)
-        return Variable(name, self.make(dtype, dims), order, self.region())
+        self.must("=")
+        return Variable(name, self.make(dtype, dims, start), order, self.region())
 
     def variant(self) -> Variant:
         self.must("(")
@@ -393,16 +393,16 @@ class _Reader:
         return Value(id, type_, label, order)
 
     def typed(self) -> tuple[Type, Order | None]:
-        dtype = self.word("a dtype")
+        start, dtype = self.at, self.word("a dtype")
         self.must("[")
-        type_ = self.make(dtype, self.listed(self.dim, "]"))
+        type_ = self.make(dtype, self.listed(self.dim, "]"), start)
         return type_, self.axes() if self.keyword("order") else None
 
-    def make(self, dtype: str, dims: tuple[Dim, ...]) -> Type:
+    def make(self, dtype: str, dims: tuple[Dim, ...], at: int) -> Type:
         try:
             return Type(dtype, dims)
         except ValueError as error:
-            self.fail(str(error))
+            self.fail(str(error), at)
 
     def axes(self) -> Order:
         axes = []
