@@ -247,9 +247,13 @@ def keeps(op: Op, types: tuple[Type, ...], wants: tuple[bool, ...]) -> tuple[Kee
     if definition.keeps is not None:
         return definition.keeps(op, types, wants)
     if definition.linear:
-        return tuple(
-            Keep("operand", i)
-            for i in range(len(types))
-            if any(wanted for j, wanted in enumerate(wants) if j != i)
-        )
+        others = (i for i in range(len(types)) if any(w for j, w in enumerate(wants) if j != i))
+        return tuple(_as(op.results[0].type.dtype, types[i], i) for i in others)
     return ()
+
+
+def _as(dtype: str, type_: Type, index: int) -> Keep:
+    """An operand as an op of that dtype keeps it: converted first, where its own is another."""
+    if type_.dtype == dtype:
+        return Keep("operand", index)
+    return Keep("internal", type=type_.with_dtype(dtype))
