@@ -97,3 +97,30 @@ _structure(
     ("value",),
     "metric",
 )
+
+
+def _size_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
+    return (Type("int"),)
+
+
+def _size_source(c: Source) -> Code:
+    return Code(c.size(c.op["size"]), 0)
+
+
+def _size_meaning(np, args, op):
+    from ..named import Named
+
+    return Named(np.asarray(op["size"].value))
+
+
+register(
+    OpDef(
+        "size",
+        "structure",
+        "A size as a number, where free dims keep it from being a constant. Attribute: `size`.",
+        _size_shape,
+        _size_source,
+        _size_meaning,
+        operands=(),
+    )
+)

@@ -1,0 +1,127 @@
+"""What is settled before anything runs: numbers, sizes, options, references to ops and layers."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..ir.size import Size, SizeError, maximum, minimum
+from . import tree
+
+if TYPE_CHECKING:
+    from .names import SourceFile
+
+
+class Mistake(Exception):
+    """A mistake that has been reported; the statement that made it is given up."""
+
+
+@dataclass(frozen=True)
+class OpRef:
+    """An op given as an option: `act = gelu`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class LayerRef:
+    """A layer, with the file whose names its body sees."""
+
+    layer: tree.Layer
+    file: SourceFile
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that an op's option understands: `pad = same`."""
+
+    text: str
+
+
+_FUNCTIONS = {
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tanh": math.tanh,
+    "abs": abs,
+    "rsqrt": lambda x: 1 / math.sqrt(x),
+    "square": lambda x: x * x,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": round,
+}
+_OPERATORS = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "and": lambda a, b: a and b,
+    "or": lambda a, b: a or b,
+}
+_LARGEST_POWER = 4096
+
+
+def plain(value: Any) -> Any:
+    """A constant size as the int that it is; everything else as it stands."""
+    return value.value if isinstance(value, Size) and value.is_constant else value
+
+
+def is_constant(value: Any) -> bool:
+    """Whether a binding is a number, a size, a truth value or none."""
+    return value is None or isinstance(value, int | float | bool | Size)
+
+
+def fold(op: str, left: Any, right: Any) -> Any:
+    """An operator on constants; NotImplemented where it needs a size that is not yet known.
+
+    Raises:
+        ArithmeticError, ValueError, SizeError: the operation has no result.
+    """
+    left, right = plain(left), plain(right)
+    if not isinstance(left, Size) and not isinstance(right, Size):
+        if op == "**" and abs(right) > _LARGEST_POWER:
+            raise OverflowError("the exponent is too large")
+        result = _OPERATORS[op](left, right)
+        if isinstance(result, complex):
+            raise ValueError("a negative number has no real root")
+        return result
+    if op in ("+", "-", "*", "//", "%") and all(isinstance(x, int | Size) for x in (left, right)):
+        return plain(_OPERATORS[op](Size.of(left), Size.of(right)))
+    if op == "**" and isinstance(right, int) and 0 <= right <= 16:
+        result = Size.of(1)
+        for _ in range(right):
+            result = result * left
+        return result
+    if op == "==" and left == right:
+        return True
+    return NotImplemented
+
+
+def fold_call(name: str, values: list[Any]) -> Any:
+    """A function of constants; NotImplemented where there is none such or a size is not yet known."""
+    values = [plain(v) for v in values]
+    if name in ("min", "max") and len(values) >= 2:
+        if any(isinstance(v, Size) for v in values):
+            if all(isinstance(v, int | Size) for v in values):
+                return (minimum if name == "min" else maximum)(*map(Size.of, values))
+            return NotImplemented
+        return (min if name == "min" else max)(values)
+    if name in _FUNCTIONS and len(values) == 1 and not isinstance(values[0], Size):
+        return _FUNCTIONS[name](values[0])
+    return NotImplemented
+
+
+FOLD_ERRORS = (ArithmeticError, ValueError, TypeError, SizeError)
