@@ -1,7 +1,7 @@
 """From text to words.
 
-Words are cut without complaint, even the ones that the language does not have (`+=`, `"same"`, `2x`):
-the parser stumbles over them where they stand, and `syntax_errors` then says what to write instead.
+Words are cut without complaint, even the ones that the language does not have (`+=`, `"same"`,
+`2x`): the parser stumbles over them where they stand, and `syntax_errors` then says what to write.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from lark import Token
 
 from ..ir.diagnostics import Span
 
-KEYWORDS = frozenset(
-    "import dims const layer model loss param state use if elif else scan carry emit return metric "
-    "repeat each and or not true false none".split()
-)
-PYTHON_KEYWORDS = frozenset(
-    "False None True as assert async await break class continue def del except finally for from "
-    "global in is lambda nonlocal pass raise try while with yield".split()
-)
+_KEYWORDS = """
+    import dims const layer model loss param state use if elif else scan carry emit return metric
+    repeat each and or not true false none
+"""
+_PYTHON_KEYWORDS = """
+    False None True as assert async await break class continue def del except finally for from
+    global in is lambda nonlocal pass raise try while with yield
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
+PYTHON_KEYWORDS = frozenset(_PYTHON_KEYWORDS.split())
 
 SIGNS = {
     "->": "ARROW",
@@ -57,7 +59,6 @@ _WORD = re.compile(
 )
 _DIGITS = r"\d+(?:_\d+)*"
 NUMBER = re.compile(rf"(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?\d+)?", re.ASCII)
-
 
 
 class Word(Token):
@@ -100,7 +101,7 @@ def _word(rows: list[str], row: int, column: int, file: str) -> tuple[Word | Non
     assert match is not None
     kind, text, end = match.lastgroup, match.group(), match.end()
     span = Span(file, row + 1, column + 1, row + 1, end + 1)
-    if kind == "space" or text == "\r" and end == len(rows[row]):
+    if kind == "space" or (text == "\r" and end == len(rows[row])):
         return None, row, end
     if kind == "doc":
         return _docstring(rows, span, file)

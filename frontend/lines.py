@@ -1,7 +1,8 @@
 """From words to logical lines, and by their indentation to blocks.
 
-A logical line is what the grammar reads: one statement, joined over brackets that are still open. A
-bracket that is never closed ends where the next statement clearly starts, so that it spoils one line.
+A logical line is what the grammar reads: one statement, joined over brackets that are still open.
+A bracket that is never closed ends where the next statement clearly starts, so that it spoils one
+line.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ir.diagnostics import Diagnostics, Span
-from . import bracket_errors as errors
+from . import layout_errors as errors
 from .lexer import Word, cut, starts_statement
 
 MOST_CHARACTERS = 1_000_000
@@ -80,13 +81,8 @@ def _indents(
         indents.append(len(blank.expandtabs(4)))
         if "\t" in blank and words[number] and not told:
             told = True
-            diagnostics.error(
-                "tab-indent",
-                "this line is indented with a tab",
-                Span(file, number + 1, 1, number + 1, len(blank) + 1),
-                facts=("indentation is made of spaces, so that it looks the same everywhere",),
-                help="use four spaces instead of each tab, here and below",
-            )
+            span = Span(file, number + 1, 1, number + 1, len(blank) + 1)
+            diagnostics.add(errors.tab(span))
     return indents
 
 
@@ -136,9 +132,9 @@ def _close(opened: list[Word], closer: Word, told: bool, diagnostics: Diagnostic
         return True
     if not told:
         if opened:
-            errors.wrong_closer(opened[-1], closer, diagnostics)
+            diagnostics.add(errors.wrong_closer(opened[-1], closer))
         else:
-            errors.stray_closer(closer, diagnostics)
+            diagnostics.add(errors.stray_closer(closer))
     while opened and any(CLOSERS[o.type] == closer.type for o in opened):
         if CLOSERS[opened.pop().type] == closer.type:
             return False
@@ -148,7 +144,7 @@ def _close(opened: list[Word], closer: Word, told: bool, diagnostics: Diagnostic
 
 
 def _left_open(rows, indents, line, opened, start, end, diagnostics) -> int:
-    """Where to go on after a line with open brackets: the first row that can be a line of its own."""
+    """Where to go on after a line with open brackets: the first row that can be a line itself."""
     number = start + 1
     while number < end:
         before, row = rows[number - 1], rows[number]
@@ -161,7 +157,7 @@ def _left_open(rows, indents, line, opened, start, end, diagnostics) -> int:
     line.words = [word for row in rows[start:number] for word in row]
     if not line.broken:
         opener = [o for o in opened if o.line <= number][-1]
-        errors.never_closed(opener, line.words, diagnostics)
+        diagnostics.add(errors.never_closed(opener, line.words))
     line.broken = True
     return number
 
@@ -195,14 +191,14 @@ def _nest(lines: list[Line], diagnostics: Diagnostics) -> list[Line]:
                 if len(levels) > MOST_NESTED:
                     too_deep("blocks are nested", line.words[0].span, diagnostics)
             else:
-                errors.first_indented(line, diagnostics)
+                diagnostics.add(errors.unexpected_indent(line, None))
                 levels[-1] = (line.indent, block)
         while line.indent < levels[-1][0]:
             level, block = levels.pop()
             if not levels:
                 levels.append((line.indent, block))
             elif line.indent > levels[-1][0]:
-                errors.bad_unindent(line, levels[-1][0], level, diagnostics)
+                diagnostics.add(errors.bad_unindent(line, levels[-1][0], level))
                 levels.append((line.indent, block))
         levels[-1][1].append(line)
     return top
