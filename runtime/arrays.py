@@ -77,7 +77,7 @@ class Arrays(Examples):
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 names = list(file.files)
                 columns = {f: file[a] for f, a in self.fields.items() if a in names}
-        except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
+        except (zipfile.BadZipFile, ValueError, EOFError, TypeError) as error:
             raise RunError(f"{self.path} is not a .npz file of plain arrays: {error}") from None
         for field, array in self.fields.items():
             if field not in columns:

@@ -16,11 +16,12 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from . import tensors
@@ -46,40 +47,25 @@ def save(folder: Path, state: TrainState, *, keep: int, about: Mapping[str, Any]
     """Write `state` as the checkpoint of its step, then delete all but the newest `keep`.
 
     `about` is kept in the manifest, as JSON. Returns the checkpoint's folder.
+    RunError if it cannot be written; the earlier ones are then as they were.
     """
     step = int(state.step)
-    folder.mkdir(parents=True, exist_ok=True)
     target, temporary = folder / f"step-{step:08d}", folder / f".writing-{step:08d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    leaves = {path: _data(leaf) for path, leaf in leaves_by_path(state).items()}
-    paths = {_name(path): path for path in leaves}
-    shapes = {name: (leaves[path].shape, str(leaves[path].dtype)) for name, path in paths.items()}
-    sums = tensors.write(temporary / TENSORS, shapes, lambda name: np.asarray(leaves[paths[name]]))
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "about": dict(about),
-        "leaves": [
-            {
-                "path": list(paths[name]),
-                "tensor": name,
-                "shape": list(shape),
-                "dtype": dtype,
-                "crc32": sums[name],
-            }
-            for name, (shape, dtype) in shapes.items()
-        ],
-    }
-    manifest["crc32"] = _sum(manifest)
-    with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(json.dumps(manifest, indent=1) + "\n")
-        tensors.sync(file)
-    _sync_folder(temporary)
-    if target.exists():
-        _delete(target)
-    os.rename(temporary, target)
-    _sync_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        _write(temporary, state, step, about)
+        if target.exists():
+            _delete(target)
+        os.rename(temporary, target)
+        _sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RunError(
+            f"the checkpoint of step {step} cannot be written to {folder}: {error.strerror}.\n"
+            "The earlier ones are as they were; go on from them by --resume."
+        ) from None
     for old in list(steps(folder).values())[:-keep]:
         _delete(old)
     return target
@@ -97,12 +83,14 @@ def load(path: Path, abstract: TrainState) -> tuple[TrainState, dict]:
         path / TENSORS, {leaf["tensor"]: leaf["crc32"] for leaf in stored.values()}
     )
     leaves = {}
-    for key, like in leaves_by_path(abstract).items():
-        leaf = stored[key]
+    for key, leaf in stored.items():
         array = arrays[leaf["tensor"]]
-        if list(array.shape) != leaf["shape"] or str(array.dtype) != leaf["dtype"]:
+        if "key" in leaf:
+            leaves[key] = jax.random.wrap_key_data(jnp.asarray(array), impl=leaf["key"])
+        elif [list(array.shape), str(array.dtype)] == [leaf["shape"], leaf["dtype"]]:
+            leaves[key] = array
+        else:
             raise Broken(f"{TENSORS} and {MANIFEST} disagree about {leaf['tensor']}")
-        leaves[key] = _wrapped(array, like)
     return rebuild(abstract, leaves), manifest["about"]
 
 
@@ -143,6 +131,28 @@ def clean(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _write(folder: Path, state: TrainState, step: int, about: Mapping[str, Any]) -> None:
+    leaves = leaves_by_path(state)
+    paths = {_name(path): path for path in leaves}
+    data = {name: _data(leaves[path]) for name, path in paths.items()}
+    shapes = {name: (leaf.shape, str(leaf.dtype)) for name, leaf in data.items()}
+    sums = tensors.write(folder / TENSORS, shapes, lambda name: np.asarray(data[name]))
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "about": dict(about),
+        "leaves": [
+            {"path": list(path), **_entry(leaves[path]), "tensor": name, "crc32": sums[name]}
+            for name, path in paths.items()
+        ],
+    }
+    manifest["crc32"] = _sum(manifest)
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        file.write(json.dumps(manifest, indent=1) + "\n")
+        tensors.sync(file)
+    _sync_folder(folder)
+
+
 def _manifest(path: Path) -> dict:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -162,7 +172,7 @@ def _manifest(path: Path) -> dict:
 
 
 def _compare(path: Path, stored: Mapping, abstract: TrainState) -> None:
-    wanted = {key: _data_shape(leaf) for key, leaf in leaves_by_path(abstract).items()}
+    wanted = leaves_by_path(abstract)
     lines = []
     for key in sorted(wanted.keys() | stored.keys()):
         name = ".".join(key)
@@ -171,10 +181,10 @@ def _compare(path: Path, stored: Mapping, abstract: TrainState) -> None:
         elif key not in wanted:
             lines.append(f"  {name}: the checkpoint has it, the program does not")
         else:
-            there = (stored[key]["dtype"], tuple(stored[key]["shape"]))
-            here = (str(wanted[key].dtype), wanted[key].shape)
+            there = _type(stored[key]["dtype"], stored[key]["shape"])
+            here = _type(str(wanted[key].dtype), wanted[key].shape)
             if there != here:
-                lines.append(f"  {name}: {_type(*there)} in the checkpoint, {_type(*here)} here")
+                lines.append(f"  {name}: {there} in the checkpoint, {here} in the program")
     if lines:
         more = [f"  and {len(lines) - 12} more"] if len(lines) > 12 else []
         raise RunError(
@@ -184,23 +194,18 @@ def _compare(path: Path, stored: Mapping, abstract: TrainState) -> None:
         )
 
 
-def _type(dtype: str, shape: tuple[int, ...]) -> str:
+def _type(dtype: str, shape: Sequence[int]) -> str:
     return f"{dtype}[{', '.join(map(str, shape))}]"
+
+
+def _entry(leaf: Any) -> dict[str, Any]:
+    entry = {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+    # A random key is stored as its data; the dtype, such as key<fry>, names no way to make it.
+    return {**entry, "key": str(jax.random.key_impl(leaf))} if _is_key(leaf) else entry
 
 
 def _data(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _data_shape(leaf: Any) -> Any:
-    return jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-
-
-def _wrapped(array: np.ndarray, like: Any) -> Any:
-    # the dtype of a key names its implementation: key<fry>, key<rbg>
-    if not _is_key(like):
-        return array
-    return jax.random.wrap_key_data(array, impl=like.dtype._impl.name)
 
 
 def _is_key(leaf: Any) -> bool:

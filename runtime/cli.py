@@ -59,14 +59,14 @@ def _train(job: Job, arguments: argparse.Namespace) -> int:
     with Stop() as stop:
         result = train(job, run, steps=steps, resume=resuming, stopped=lambda: bool(stop))
     again = () if steps == job.steps else ("--steps", str(steps))
-    if stop and result.step < steps:
+    if stop.signal is not None and result.step < steps:
         if not result.step:
             print("stopped before the first step; nothing to save")
         else:
             print(f"stopped at step {result.step} of {steps}, and saved")
             print(f"to go on: {hints.resume(*again)}", flush=True)
         return 128 + stop.signal
-    if not result.seconds:
+    if result.started == result.step:
         print(f"the run is at step {result.step} already; --steps takes it further:")
     else:
         held_out = f"   held out: {figures(result.held_out)}" if result.held_out else ""

@@ -29,12 +29,14 @@ CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
 class Result:
     """How a training ended.
 
-    held_out is the evaluation of the last step, None without held-out data or when stopped;
-    seconds are those of this process, compilation apart.
+    started and step are the first and last step of this process, equal if there was nothing left
+    to do; held_out is the evaluation of the last step, None without held-out data or when
+    stopped; seconds are those of this process, compilation apart.
     """
 
     source: Source
     state: TrainState
+    started: int
     step: int
     held_out: dict[str, float] | None
     seconds: float
@@ -47,7 +49,7 @@ def train(
     steps: int | None = None,
     resume: bool = False,
     stopped: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int, str], Plain] = make_progress,
+    progress: Callable[[int, str], Plain] = make_progress,
 ) -> Result:
     """Train `job` in the folder `run` until `steps` (default: the job's) updates are made.
 
@@ -59,14 +61,13 @@ def train(
     source = job.data()
     program = build(job.model, job.optimizer(), job.mesh)
     about = job.about(source)
-    state, messages = _begin(job, program, run, about, resume)
-    first = int(state.step)
-    show = progress(first, last, source.unit)
-    for tell, text in messages:
-        getattr(show, tell)(text)
+    _check(run, resume)
+    show = progress(last, source.unit)
     _introduce(show, job, program, source, run)
+    state = _begin(job, program, run, about, show)
+    first = int(state.step)
     if first >= last:
-        return Result(source, state, first, None, 0.0)
+        return Result(source, state, first, first, None, 0.0)
 
     log = Log(run / METRICS, step=first or -1)  # -1: of an earlier start from nothing keep nothing
     evaluator = Evaluator(program)
@@ -98,7 +99,7 @@ def train(
         if first and _due(first, job.evaluate_every) and not log.evaluated(first):
             evaluate(state, first)  # the run was stopped in the midst of this one
 
-        show.begin()
+        show.begin(first)
         began, step, held_out = time.perf_counter(), first, None
         recorder.restart()
         while step < last and not stopped():
@@ -116,41 +117,43 @@ def train(
         if step > first and step not in checkpoint.steps(run / CHECKPOINTS):
             recorder.drain()
             save(state)
-        return Result(source, state, step, held_out, time.perf_counter() - began)
+        return Result(source, state, first, step, held_out, time.perf_counter() - began)
     finally:
         show.close()
         log.close()
 
 
-def _begin(
-    job: Job, program: Program, run: Path, about: Mapping[str, Any], resume: bool
-) -> tuple[TrainState, list[tuple[str, str]]]:
-    """The state to start from, and what is to be told about it."""
-    folder = run / CHECKPOINTS
-    present = checkpoint.steps(folder)
-    if not resume:
-        if present:
-            raise RunError(
-                f"{run} already holds a run, at step {max(present)}.\n"
-                "Go on with it by --resume, or start another one by --run with a new folder."
-            )
-        run.mkdir(parents=True, exist_ok=True)
-        checkpoint.clean(folder)
-        return program.init(job.seed), []
-    if not run.is_dir():
+def _check(run: Path, resume: bool) -> None:
+    """Refuse to mix two runs in one folder, and to resume what is not there."""
+    present = checkpoint.steps(run / CHECKPOINTS)
+    if present and not resume:
+        raise RunError(
+            f"{run} already holds a run, at step {max(present)}.\n"
+            "Go on with it by --resume, or start another one by --run with a new folder."
+        )
+    if resume and not run.is_dir():
         raise RunError(f"there is no run {run} to resume.\nLeave out --resume to start it.")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the folder {run} cannot be made: {error.strerror}.") from None
+
+
+def _begin(
+    job: Job, program: Program, run: Path, about: Mapping[str, Any], show: Plain
+) -> TrainState:
+    """The newest whole checkpoint, or the state of step 0 where there is none at all."""
+    folder = run / CHECKPOINTS
     checkpoint.clean(folder)
-    if not present:
-        return program.init(job.seed), [("note", "no checkpoint yet: starting from the beginning")]
-    messages: list[tuple[str, str]] = []
-    state, then, damaged = checkpoint.newest(
-        folder, program.abstract, lambda text: messages.append(("warn", text))
-    )
+    if not checkpoint.steps(folder):
+        return program.init(job.seed)
+    state, then, damaged = checkpoint.newest(folder, program.abstract, show.warn)
     for path in damaged:
         checkpoint.set_aside(path)
-    messages.append(("note", f"resuming at step {int(state.step)}"))
-    messages += [("warn", text) for text in _changes(then, about)]
-    return program.put_state(state), messages
+    for text in _changes(then, about):
+        show.warn(text)
+    show.note(f"resuming at step {int(state.step)}")
+    return program.put_state(state)
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -25,11 +25,12 @@ def combine(a: Pairs, b: Pairs) -> dict[str, tuple[Any, Any]]:
 
 
 def finish(metrics: Pairs) -> dict[str, float]:
-    """Means as plain floats; NaN where nothing was counted."""
-    return {
+    """Means as plain floats, the loss first; NaN where nothing was counted."""
+    means = {
         name: float(total) / float(count) if float(count) else math.nan
         for name, (total, count) in metrics.items()
     }
+    return {name: means[name] for name in sorted(means, key=lambda name: (name != "loss", name))}
 
 
 def widen(metrics: Pairs) -> dict[str, tuple[float, float]]:

@@ -149,14 +149,13 @@ def _parse(path: Path, content: bytes) -> list[tuple[str, list[str]]]:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise RunError(f"{path}, line {line}: not UTF-8 text.") from None
+        place = content[: error.start].count(b"\n") + 1
+        raise RunError(f"{path}, line {place}: not UTF-8 text.") from None
     pairs = []
     for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
         if not line.strip():
             continue
-        parts = line.split("\t")
+        parts = line.removesuffix("\r").split("\t")
         if len(parts) != 2 or not parts[0]:
             raise RunError(
                 f"{path}, line {number}: expected a source, one tab and a target,"

@@ -14,8 +14,8 @@ PLAIN_SECONDS = 5.0  # between two lines about steps
 class Plain:
     """Plain lines, each flushed: for files, pipes, and where rich is not installed."""
 
-    def __init__(self, first: int, last: int, unit: str):
-        self._first, self._last, self._unit = first, last, unit
+    def __init__(self, last: int, unit: str):
+        self._first, self._last, self._unit = 0, last, unit
         self._began = self._printed = 0.0
 
     def note(self, text: str) -> None:
@@ -26,9 +26,9 @@ class Plain:
         """Something that should not have happened."""
         self.note(f"warning: {text}")
 
-    def begin(self) -> None:
-        """The first step comes now: time runs from here."""
-        self._began = time.perf_counter()
+    def begin(self, first: int) -> None:
+        """Steps begin now, after step `first`: time runs from here."""
+        self._first, self._began = first, time.perf_counter()
 
     def step(self, row: Mapping[str, Any]) -> None:
         """A step is done; `row` is its row in metrics.jsonl."""
@@ -57,11 +57,11 @@ class Plain:
 class Live(Plain):
     """A bar that moves, by rich, with notes above it."""
 
-    def __init__(self, first: int, last: int, unit: str):
+    def __init__(self, last: int, unit: str):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        super().__init__(first, last, unit)
+        super().__init__(last, unit)
         self._console = Console(highlight=False)
         self._bar = Progress(
             TextColumn("step"),
@@ -71,7 +71,7 @@ class Live(Plain):
             console=self._console,
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("", total=last, completed=first, figures="")
+        self._task = self._bar.add_task("", total=last, figures="")
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
@@ -79,8 +79,9 @@ class Live(Plain):
     def warn(self, text: str) -> None:
         self._console.print(f"warning: {text}", markup=False, soft_wrap=True, style="yellow")
 
-    def begin(self) -> None:
-        super().begin()
+    def begin(self, first: int) -> None:
+        super().begin(first)
+        self._bar.update(self._task, completed=first)
         self._bar.start()
 
     def step(self, row: Mapping[str, Any]) -> None:
@@ -91,14 +92,14 @@ class Live(Plain):
         self._bar.stop()
 
 
-def make_progress(first: int, last: int, unit: str) -> Plain:
+def make_progress(last: int, unit: str) -> Plain:
     """Live on a terminal that can show it and where rich is installed, plain otherwise."""
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         try:
-            return Live(first, last, unit)
+            return Live(last, unit)
         except ImportError:
             pass
-    return Plain(first, last, unit)
+    return Plain(last, unit)
 
 
 def duration(seconds: float) -> str:
@@ -114,6 +115,5 @@ def duration(seconds: float) -> str:
 
 
 def figures(values: Mapping[str, float]) -> str:
-    """Metrics in one line, the loss first."""
-    names = sorted(values, key=lambda name: (name != "loss", name))
-    return "   ".join(f"{name} {values[name]:.4f}" for name in names)
+    """Metrics in one line."""
+    return "   ".join(f"{name} {value:.4f}" for name, value in values.items())

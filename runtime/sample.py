@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -46,7 +46,7 @@ def sample(
             logits = jnp.where(logits < least, -jnp.inf, logits)
         return jax.random.categorical(key, logits)
 
-    _check_causal_lm(program, field, window)
+    _check_causal_lm(predict, program.abstract, field, window)
     compiled = jax.jit(draw)
     key = jax.random.key(seed, impl=KEY_IMPLEMENTATION)
     seen = list(prompt or b"\n")
@@ -59,10 +59,10 @@ def sample(
         yield seen[-1]
 
 
-def _check_causal_lm(program: Program, field: str, window: int) -> None:
+def _check_causal_lm(predict: Callable, state: TrainState, field: str, window: int) -> None:
     tokens: Any = jax.ShapeDtypeStruct((1, window), jnp.int32)
     try:
-        result = jax.eval_shape(program.predict, program.abstract, {field: tokens})
+        result = jax.eval_shape(predict, state, {field: tokens})
     except KeyError as error:
         raise RunError(
             f"the model takes the input {error}, not only '{field}': it is no language model that"

@@ -128,8 +128,10 @@ def model_dtype(dtype: np.dtype) -> np.dtype:
 
 def split_count(count: int, held_out: float | int) -> int:
     """How many of `count` rows are held out: an int is that many, a float a fraction."""
-    whole = isinstance(held_out, int) and not isinstance(held_out, bool)
-    kept = held_out if whole else int(count * check_fraction(held_out))
+    if isinstance(held_out, int) and not isinstance(held_out, bool):
+        kept = held_out
+    else:
+        kept = int(count * check_fraction(held_out))
     if not 0 <= kept < count:
         raise RunError(
             f"held_out = {held_out} asks for {kept} of {count} examples;"

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.stages import Wrapped  # what jax.jit returns
 
 from .mesh import Placement, place
 from .state import TrainState, create, step_key
@@ -36,10 +37,10 @@ class Program:
     placement: where things live, None on a single device
     """
 
-    init: Callable[[int], TrainState]
-    step: Callable
-    evaluate: Callable
-    predict: Callable | None
+    init: Wrapped
+    step: Wrapped
+    evaluate: Wrapped
+    predict: Wrapped | None
     abstract: TrainState
     placement: Placement | None
 
@@ -76,7 +77,7 @@ def build(
     )
 
 
-def make_init(model: Any, optimizer: Any, placement: Placement | None = None) -> Callable:
+def make_init(model: Any, optimizer: Any, placement: Placement | None = None) -> Wrapped:
     """init(seed) -> the state of step 0, made where it will live."""
 
     def init(seed):
@@ -89,7 +90,7 @@ def make_init(model: Any, optimizer: Any, placement: Placement | None = None) ->
 
 def make_step(
     loss: Callable, optimizer: optax.GradientTransformation, placement: Placement | None = None
-) -> Callable:
+) -> Wrapped:
     """step(state, batch) -> (state, metrics): one update.
 
     `metrics` are those of the loss, each (sum, count), and "gradient_norm": the Euclidean norm
@@ -122,7 +123,7 @@ def make_step(
     )
 
 
-def make_evaluate(loss: Callable, placement: Placement | None = None) -> Callable:
+def make_evaluate(loss: Callable, placement: Placement | None = None) -> Wrapped:
     """evaluate(state, batch) -> metrics of the model in evaluation mode; changes nothing."""
 
     def evaluate(state: TrainState, batch):
@@ -134,7 +135,7 @@ def make_evaluate(loss: Callable, placement: Placement | None = None) -> Callabl
     return jax.jit(placement.traced(evaluate), out_shardings=placement.replicated)
 
 
-def make_predict(predict: Callable, placement: Placement | None = None) -> Callable:
+def make_predict(predict: Callable, placement: Placement | None = None) -> Wrapped:
     """predict(state, inputs) -> the model's results in evaluation mode."""
 
     def run(state: TrainState, inputs):

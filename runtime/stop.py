@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,9 +16,9 @@ class Stop:
     `signal` is the signal's number, None before. A second one acts as it would without us.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signal: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -27,11 +28,11 @@ class Stop:
             self._previous[number] = signal.signal(number, self._request)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _request(self, number: int, _frame) -> None:
+    def _request(self, number: int, _frame: object) -> None:
         self.signal = number
         self.__exit__()
         with contextlib.suppress(OSError):  # print could be in the midst of printing

@@ -71,7 +71,7 @@ def write(
             array = np.ascontiguousarray(fetch(name)).reshape(shape)  # ascontiguous makes 0-d 1-d
             if array.dtype != _dtype(dtype):
                 raise TypeError(f"{name} is {array.dtype}, not {dtype}")
-            data = array.reshape(-1).view(np.uint8)
+            data = array.reshape(-1).view(np.uint8).data
             sums[name] = zlib.crc32(data)
             file.write(data)
         sync(file)

@@ -1,7 +1,8 @@
-"""Program folders for the tests: a model, a copy of the runtime, a train.py."""
+"""Program folders for the tests (a model, a copy of the runtime, a train.py), and reading runs."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import netwright.runtime
+import optax
 
 HERE = Path(__file__).parent
 TEXT = "".join(f"{i} sheep jumped over the gate, {i * i} slept.\n" for i in range(400))
@@ -57,6 +59,13 @@ if __name__ == "__main__":
 """
 
 
+def adam():
+    """An optimizer whose state has counts, moments, and nothing for its first link."""
+    return optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(optax.linear_schedule(1e-2, 0, 40))
+    )
+
+
 def write_program(folder: Path, model: str = "tiny_lm.py", mesh: dict | None = None) -> Path:
     """A program folder as it is emitted; returns the folder."""
     folder.mkdir(parents=True)
@@ -81,3 +90,22 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         text=True,
         timeout=120,
     )
+
+
+def rows(run: Path) -> list[dict]:
+    """The rows of a run's metrics.jsonl."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(found: list[dict]) -> list[dict]:
+    """Rows of steps and evaluations, without what differs between two equal runs."""
+    return [
+        {name: value for name, value in row.items() if "second" not in name}
+        for row in found
+        if "event" not in row
+    ]
+
+
+def tensors_of(run: Path, step: int) -> bytes:
+    """The stored state of a checkpoint, byte for byte."""
+    return (run / f"checkpoints/step-{step:08d}/state.safetensors").read_bytes()

@@ -1,0 +1,188 @@
+"""The loop, in this process: the log, evaluation, checkpoints, resuming, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+
+import jax
+import netwright.runtime.checkpoint as checkpoint
+import numpy as np
+import optax
+import pytest
+import tiny_lm
+from netwright.runtime import RunError, data
+from netwright.runtime.evaluate import Evaluator
+from netwright.runtime.log import Log
+from netwright.runtime.loop import train
+from netwright.runtime.step import build
+from runtime_helpers import adam, rows, tensors_of, without_times
+
+
+class After:
+    """Asks to stop once it has been asked `calls` times."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_whole_run(job, tmp_path, capsys):
+    run = tmp_path / "run"
+    result = train(job, run)
+    assert (result.started, result.step) == (0, 10)
+    assert list(checkpoint.steps(run / "checkpoints")) == [9, 10]
+    found = rows(run)
+    steps = [row for row in found if "split" not in row and "event" not in row]
+    assert [row["step"] for row in steps] == list(range(1, 11))
+    assert {"loss", "accuracy", "gradient_norm", "seconds", "tokens_per_second"} <= steps[0].keys()
+    held_out = [row for row in found if row.get("split") == "held_out"]
+    assert [row["step"] for row in held_out] == [5, 10]
+    assert held_out[-1]["loss"] == result.held_out["loss"]
+    assert next(row["what"] for row in found if "event" in row) == "step"
+    printed = capsys.readouterr().out
+    for text in (
+        "sheep: 4,352 parameters, on cpu",
+        "compiled in",
+        "step 10 / 10   loss",
+        "tokens/s",
+    ):
+        assert text in printed
+    assert "step 5: held out   loss" in printed and "\r" not in printed and "\x1b" not in printed
+
+
+def test_it_is_the_loop_that_one_would_write(job, tmp_path):
+    result = train(job, tmp_path / "run")
+    source = job.data()
+    program = build(tiny_lm, adam())
+    state = program.init(0)
+    losses = []
+    for step in range(10):
+        state, metrics = program.step(state, program.put_batch(source.batch(step)))
+        losses.append(float(metrics["loss"][0]) / float(metrics["loss"][1]))
+    jax.tree.map(np.testing.assert_array_equal, result.state, state)
+    logged = [r["loss"] for r in without_times(rows(tmp_path / "run")) if "split" not in r]
+    assert logged == losses
+    assert Evaluator(program)(state, source.held_out()) == result.held_out
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7, 12])
+def test_stopped_and_resumed_is_the_same_run(job, tmp_path, stop):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(job, whole)
+    result = train(job, halves, stopped=After(stop))
+    assert result.step < 10
+    train(job, halves, resume=True)
+    assert tensors_of(whole, 10) == tensors_of(halves, 10)
+    assert without_times(rows(whole)) == without_times(rows(halves))
+
+
+def test_fewer_steps_do_not_change_the_schedule(job, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(job, whole)
+    train(job, parts, steps=4)
+    train(job, parts, resume=True)
+    assert tensors_of(whole, 10) == tensors_of(parts, 10)
+
+
+def test_lost_steps_are_not_in_the_log_twice(job, tmp_path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(job, whole)
+    train(job, run, steps=8)
+    # as if killed after step 8 and before its checkpoint
+    shutil.rmtree(run / "checkpoints/step-00000008")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')
+    train(job, run, resume=True)
+    expected = without_times(rows(whole))
+    assert without_times(rows(run)) == expected
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(job, tmp_path, capsys):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(job, whole)
+    train(job, run, steps=6)
+    file = run / "checkpoints/step-00000006/state.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    capsys.readouterr()
+    train(job, run, resume=True)
+    printed = capsys.readouterr().out
+    assert "warning: the checkpoint" in printed and "resuming at step 3" in printed
+    assert tensors_of(whole, 10) == tensors_of(run, 10)
+    assert (run / "checkpoints/damaged-step-00000006").is_dir()
+
+
+def test_the_last_checkpoint_may_be_all_there_is(job, tmp_path):
+    job = dataclasses.replace(job, checkpoint_every=0, evaluate_every=0, keep=1)
+    result = train(job, tmp_path / "run")
+    assert list(checkpoint.steps(tmp_path / "run/checkpoints")) == [10]
+    assert result.held_out
+
+
+def test_nothing_left_to_do(job, tmp_path):
+    train(job, tmp_path / "run")
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    result = train(job, tmp_path / "run", resume=True)
+    assert result.started == result.step == 10
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+
+
+def test_stopped_before_the_first_step_saves_nothing(job, tmp_path):
+    assert train(job, tmp_path / "run", stopped=lambda: True).step == 0
+    assert not checkpoint.steps(tmp_path / "run/checkpoints")
+    assert train(job, tmp_path / "run", resume=True, steps=2).step == 2
+
+
+def test_refusals(job, tmp_path):
+    with pytest.raises(RunError, match=r"there is no run .*\nLeave out --resume"):
+        train(job, tmp_path / "run", resume=True)
+    train(job, tmp_path / "run", steps=1)
+    with pytest.raises(RunError, match=r"already holds a run, at step 1.\nGo on .*--resume.*--run"):
+        train(job, tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot be made"):
+        train(job, tmp_path / "file")
+
+
+def test_other_data_or_another_optimizer(job, text, tmp_path, capsys):
+    train(job, tmp_path / "run", steps=2)
+    other = dataclasses.replace(job, data=lambda: data.Text(text, length=16, batch=4, seed=3))
+    train(other, tmp_path / "run", steps=3, resume=True)
+    assert "batch (was 8, is 4)" in capsys.readouterr().out
+    sgd = dataclasses.replace(job, optimizer=lambda: optax.sgd(0.1))
+    with pytest.raises(RunError, match=r"opt_state.*: the checkpoint has it, the program does not"):
+        train(sgd, tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_not_finite(job, tmp_path, capsys):
+    wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=4)
+    train(wild, tmp_path / "run")
+    assert capsys.readouterr().out.count("the loss is not finite") == 1
+    assert [r["loss"] for r in without_times(rows(tmp_path / "run"))][-1] is None
+
+
+def test_jobs_are_checked(job):
+    with pytest.raises(RunError, match=r"steps = 0"):
+        dataclasses.replace(job, steps=0)
+    with pytest.raises(RunError, match=r"keep = 0"):
+        dataclasses.replace(job, keep=0)
+
+
+def test_the_log_keeps_what_is_before_the_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path)
+    for step in range(1, 6):
+        log.write(step=step, loss=1 / step)
+    log.close()
+    log = Log(path, 3)
+    log.write(step=4, split="held_out", loss=math.nan)
+    log.close()
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4]
+    assert rows(tmp_path)[2]["loss"] == 1 / 3 and rows(tmp_path)[3]["loss"] is None
+    assert Log(path, 4).evaluated(4) and not Log(path, 4).evaluated(3)
