@@ -1,3 +1,12 @@
-"""The entries of the registry, a file for each family. Importing this package registers them all."""
+"""The entries of the registry, a file for each family. Importing this package registers all."""
 
-from . import arithmetic, layout, pointwise, product, structure  # noqa: F401
+from . import (  # noqa: F401
+    arithmetic,
+    layout,
+    lookup,
+    pointwise,
+    position,
+    product,
+    shape,
+    structure,
+)

@@ -17,7 +17,7 @@ from .common import count
 
 
 def sizes(c: Source, order: Order) -> str:
-    """Source of a new shape; -1 for the one axis that is not constant, or the first collapsed such."""
+    """Source of a shape; -1 for the one axis of unknown size, or the first collapsed such."""
     unknown = [i for i, axis in enumerate(order) if not count(axis).is_constant]
     if len(unknown) > 1:
         unknown = [i for i in unknown if len(order[i]) > 1][:1]
@@ -202,7 +202,7 @@ _layout(
 )
 _layout(
     "constrain",
-    "The same value, placed on the mesh. Attribute: `spec`, for each axis the names of the mesh axes that it "
-    "lies along.",
+    "The same value, placed on the mesh. Attribute: `spec`, for each axis the names of the mesh "
+    "axes that it lies along.",
     _constrain,
 )

@@ -18,7 +18,7 @@ GUESS = 64
 
 
 def product_dtype(types: tuple[Type, ...], op: Op) -> str:
-    """The dtype of a product: that of the widest operand or of `accumulate`; bools count as ints."""
+    """The dtype of a product: the widest operand's, or `accumulate`; bools count as ints."""
     dtype = promote(*(t.dtype for t in types))
     return op.get("accumulate") or ("int" if dtype == "bool" else dtype)
 
@@ -48,8 +48,8 @@ def _shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
 def path(types: tuple[Type, ...], op: Op) -> tuple[tuple[int, int], ...]:
     """In which order a product of several operands is computed: pairs of positions, as in einsum.
 
-    Each pair is taken out of the list of operands and its product put at the end. Of all orders the one
-    of fewest multiplications, where a free size counts as `GUESS`; the first such, for equal counts.
+    Each pair is taken out of the list of operands and its product put at the end. Of all orders
+    the first one of fewest multiplications, where a free size counts as `GUESS`.
     """
     if len(types) > 6:
         return ((0, 1),) * (len(types) - 1)
@@ -86,8 +86,8 @@ def steps(types: tuple[Type, ...], op: Op) -> Iterator[tuple[int, int, tuple[Dim
     """The products of two that a `dot` is made of.
 
     Yields:
-        The positions of the two, counting results of earlier steps after the operands; all dims of the
-        two; the type of the result.
+        The positions of the two, counting results of earlier steps after the operands; all dims
+        of the two; the type of the result.
     """
     kept = {d for t in types for d in t.dims if d not in op["dims"]}
     dtype = product_dtype(types, op)
@@ -190,9 +190,9 @@ register(
     OpDef(
         "dot",
         "product",
-        "The sum of the product over the bracketed dims: `dot[K](a, b)` is Σₖ a·b. Any number of operands; "
-        "every bracketed dim is in two of them or more, every other dim stays, and where operands share one "
-        "it is paired. A bool counts as 0 or 1.",
+        "The sum of the product over the bracketed dims: `dot[K](a, b)` is Σₖ a·b. Any number of "
+        "operands; every bracketed dim is in two of them or more, every other dim stays, and "
+        "where operands share one it is paired. A bool counts as 0 or 1.",
         _shape,
         _source,
         _meaning,

@@ -3,7 +3,6 @@
 import pytest
 from netwright.ir.core import Op, Type, attributes
 from netwright.ir.registry import ShapeError, lookup
-
 from op_cases import CHECKS, Case, Emitted, dim, dims, name_of, register_cases, run
 
 CASES = register_cases(

@@ -1,0 +1,87 @@
+"""Functions that a model's file needs where JAX has none: the writer emits those that are called.
+
+They are part of the program that a person reads. Each stands alone, and needs `jax`, `jnp` and `lax`.
+"""
+
+from __future__ import annotations
+
+SAFE_SQRT = '''
+def safe_sqrt(x):
+    """The square root, whose gradient is 0 where x is 0."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+'''
+
+MASKED_MEAN = '''
+def masked_mean(x, mask, axis):
+    """The mean over `axis` of the elements where the mask holds; of none it is 0."""
+    live = jnp.sum(jnp.broadcast_to(mask, x.shape), axis=axis)
+    return jnp.sum(x, axis=axis, where=mask) / jnp.maximum(live, 1)
+'''
+
+MASKED_VAR = '''
+def masked_var(x, mask, axis):
+    """The variance over `axis` of the elements where the mask holds; of none it is 0."""
+    x = jnp.where(mask, x, 0)
+    live = jnp.sum(jnp.broadcast_to(mask, x.shape), axis=axis, keepdims=True)
+    live = jnp.maximum(live, 1)
+    mean = jnp.sum(x, axis=axis, keepdims=True) / live
+    squares = jnp.square(jnp.where(mask, x - mean, 0))
+    return jnp.sum(squares / live, axis=axis)
+'''
+
+STANDARDIZE = '''
+def standardize(x, axis, eps, mask=None):
+    """x moved and scaled to mean 0 and variance 1 over `axis`, as measured where the mask holds."""
+    live = jnp.broadcast_to(True if mask is None else mask, x.shape)
+    count = jnp.maximum(jnp.sum(live, axis=axis, keepdims=True), 1)
+    centred = x - jnp.sum(x, axis=axis, keepdims=True, where=mask) / count
+    variance = jnp.sum(jnp.square(centred), axis=axis, keepdims=True, where=mask) / count
+    return centred * lax.rsqrt(variance + eps)
+'''
+
+LINEAR_SCAN = '''
+def linear_scan(a, b, axis):
+    """h[t] = a[t] * h[t - 1] + b[t] along `axis`, from h[-1] = 0."""
+
+    def after(first, second):
+        (a1, b1), (a2, b2) = first, second
+        return a2 * a1, a2 * b1 + b2
+
+    a, b = jnp.broadcast_arrays(a, b)
+    return lax.associative_scan(after, (a, b), axis=axis)[1]
+'''
+
+CROSS_ENTROPY = '''
+def cross_entropy(logits, ids, axis, smoothing=0.0, ignore=None):
+    """-log softmax(logits)[ids] along `axis`; 0 where an id is out of range or to be ignored."""
+    live = (ids >= 0) & (ids < logits.shape[axis])
+    if ignore is not None:
+        live &= ids != ignore
+    log_probs = jax.nn.log_softmax(logits, axis=axis)
+    places = jnp.expand_dims(jnp.where(live, ids, 0), axis)
+    loss = -jnp.take_along_axis(log_probs, places, axis=axis).squeeze(axis)
+    if smoothing:
+        loss = (1 - smoothing) * loss - smoothing * jnp.mean(log_probs, axis=axis)
+    return jnp.where(live, loss, 0)
+'''
+
+BINARY_CROSS_ENTROPY = '''
+def binary_cross_entropy(logits, targets):
+    """-log of the probability that sigmoid(logits) gives to the targets."""
+    return targets * jax.nn.softplus(-logits) + (1 - targets) * jax.nn.softplus(logits)
+'''
+
+HELPERS: dict[str, str] = {
+    text.split("(")[0].removeprefix("\ndef "): text.lstrip("\n")
+    for text in (
+        SAFE_SQRT,
+        MASKED_MEAN,
+        MASKED_VAR,
+        STANDARDIZE,
+        LINEAR_SCAN,
+        CROSS_ENTROPY,
+        BINARY_CROSS_ENTROPY,
+    )
+}
+"""The text of each function, by its name."""
