@@ -72,6 +72,36 @@ def binary_cross_entropy(logits, targets):
     return targets * jax.nn.softplus(-logits) + (1 - targets) * jax.nn.softplus(logits)
 '''
 
+ROTARY = '''
+def rotary(x, axis, base, size=None):
+    """Rotate pairs of features (last axis) by angles that grow with the position along `axis`.
+
+    The pair i of the first `size` features is i and i + size / 2, as in Llama.
+    """
+    size = size or x.shape[-1]
+    turns = jnp.arange(x.shape[axis])[:, None] * base ** (-jnp.arange(0, size, 2) / size)
+    turns = turns.reshape(-1, *[1] * (-2 - axis), size // 2)
+    cos, sin = jnp.cos(turns), jnp.sin(turns)
+    a, b, rest = jnp.split(x, (size // 2, size), axis=-1)
+    return jnp.concatenate((a * cos - b * sin, b * cos + a * sin, rest), axis=-1).astype(x.dtype)
+'''
+
+ROTARY_INTERLEAVED = '''
+def rotary_interleaved(x, axis, base, size=None):
+    """Rotate pairs of features (last axis) by angles that grow with the position along `axis`.
+
+    The pair i of the first `size` features is 2 * i and 2 * i + 1, as in GPT-J.
+    """
+    size = size or x.shape[-1]
+    turns = jnp.arange(x.shape[axis])[:, None] * base ** (-jnp.arange(0, size, 2) / size)
+    turns = turns.reshape(-1, *[1] * (-2 - axis), size // 2)
+    cos, sin = jnp.cos(turns), jnp.sin(turns)
+    a, b, rest = x[..., 0:size:2], x[..., 1:size:2], x[..., size:]
+    pairs = jnp.stack((a * cos - b * sin, b * cos + a * sin), axis=-1)
+    pairs = pairs.reshape(*x.shape[:-1], size)
+    return jnp.concatenate((pairs, rest), axis=-1).astype(x.dtype)
+'''
+
 HELPERS: dict[str, str] = {
     text.split("(")[0].removeprefix("\ndef "): text.lstrip("\n")
     for text in (
@@ -82,6 +112,8 @@ HELPERS: dict[str, str] = {
         LINEAR_SCAN,
         CROSS_ENTROPY,
         BINARY_CROSS_ENTROPY,
+        ROTARY,
+        ROTARY_INTERLEAVED,
     )
 }
 """The text of each function, by its name."""
