@@ -118,6 +118,8 @@ def _check_named(dims: Sequence | None, callee: tree.Name | tree.Member) -> None
 _REDUCTIONS = "sum mean var std max min prod any all argmax argmin cumsum cumprod softmax flip roll"
 _REDUCTIONS = _REDUCTIONS.split()
 
+DTYPES = ("float", "int", "half", "double", "complex", "tensor", "array")
+
 # What people write after a dot who come from Python.
 METHODS = {
     **{op: op + "[D]({0})" for op in _REDUCTIONS},
@@ -310,7 +312,7 @@ class Build(Transformer):
                     "types are [B, S, D], int[B, S], bool[S, T]",
                     "how many bits a number has is decided by the recipe",
                 ),
-                help="{0}",
+                help="{0}" if any(w in dtype.lower() for w in DTYPES) else f"{dtype}: {{0}}",
                 parts=(Group.of(c[1:]),),
             )
         return tree.TypeExpr(str(dtype or "float"), tuple(dims or ()), span=spanned(c))

@@ -70,6 +70,13 @@ def _indexing(at: Stumble, opener: int) -> Diagnostic:
 def signs(at: Stumble) -> Diagnostic | None:
     """Signs where they mean nothing."""
     kind = at.type()
+    if kind == "MINUS" and at.near(1) == ">":
+        return at.say(
+            "split-arrow",
+            "`->` is written without a space",
+            at.here.to(at.near(1).span),
+            help=at.fixed(at.index, at.index + 1, "->"),
+        )
     if kind == "EQUALS" and at.kind == "NAME" and not at.inside and at.type(-1) in VALUE_ENDS:
         return at.say(
             "chained-assignment",
@@ -108,8 +115,25 @@ def signs(at: Stumble) -> Diagnostic | None:
             facts=("between brackets it stands for the dimensions that a layer does not name",),
         )
     if kind == "PLUS" and "NUMBER" in at.expected:
+        right = at.near(1)
         return at.say(
-            "unary-plus", "this `+` has nothing on its left", help=at.fixed(at.index, at.index, "")
+            "unary-plus",
+            "this `+` has nothing on its left",
+            help=at.fixed(at.index, at.index + 1, right) if right else "",
+        )
+    if kind in ("STAR", "POWER") and at.type(-1) in ("LPAR", "COMMA"):
+        return at.say("unpacking", "nothing is unpacked by a star: values are given one by one")
+    if kind == "LSQB" and "NUMBER" in at.expected:
+        return at.say(
+            "list",
+            "there are no lists: brackets hold dimensions, and stand behind the name of an op",
+        )
+    if kind == "COMMA" and at.inside == "(" and "RPAR" in at.expected:
+        return at.say(
+            "pair",
+            "a pair is no value by itself",
+            at.words[at.opener].span.to(at.words[at.match(at.opener)].span),
+            facts=("it can be given to an option: `pad = (0, 1)`",),
         )
     if kind == "NOT" and at.type(-1) in OPERATORS:
         return at.say(
@@ -122,6 +146,12 @@ def operands(at: Stumble) -> Diagnostic | None:
     """Two values without a sign between them, and signs without values."""
     if at.type() in VALUE_STARTS | {"LSQB"} and at.type(-1) in VALUE_ENDS:
         left, right = at.near(-1), at.word
+        if right == "(" and left == ")":
+            return at.say(
+                "call-of-call",
+                "what a call gives is a value, and a value is not called",
+                facts=("a layer with options is made by `use`, and then called",),
+            )
         if at.inside:
             return at.say(
                 "missing-comma",

@@ -193,7 +193,9 @@ def misplaced(node: tree.Node, line: Line, scope: str) -> Diagnostic:
         )
     if isinstance(node, tree.Import):
         return Diagnostic(
-            message="`import` stands at the left margin", help=f"{_text(line.words)}", **say
+            message="an `import` stands at the left margin, not in a layer",
+            help=f"{_text(line.words)}",
+            **say,
         )
     if isinstance(node, tree.Emit):
         return Diagnostic(
@@ -215,7 +217,7 @@ def misplaced(node: tree.Node, line: Line, scope: str) -> Diagnostic:
             f"the state `{node.name.id}` is updated inside of a scan",
             node.span,
             facts=("what a scan changes from step to step, it carries along",),
-            help=f"carry ({node.name.id} = ...), and write {node.name.id} after the scan",
+            help=f"carry (a = {node.name.id}), and after the scan: {node.name.id} <- a",
         )
     return Diagnostic(
         message=f"`{first}` stands inside of a scan",

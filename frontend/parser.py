@@ -79,6 +79,7 @@ def _grammar() -> Lark:
 _LAYERS = ("LAYER", "MODEL", "LOSS")
 _BRANCHES = ("IF", "ELIF", "ELSE")
 _GLOSSARIES = ("DIMS", "CONST")
+_HEADERS = (*_LAYERS, *_BRANCHES, *_GLOSSARIES)
 
 _ALLOWED = {
     "top": tree.Import | tree.Dims | tree.Consts | tree.Layer,
@@ -138,12 +139,14 @@ class _Parser:
             if kind not in ("ELIF", "ELSE"):
                 branches = None
             if kind in _BRANCHES:
+                alone = branches is None and kind != "IF"
+                if alone and node is not None:
+                    self.sink.add(errors.else_without_if(line))
+                    node = None
                 if branches is None:
                     branches = []
-                    if kind == "IF":
+                    if not alone:
                         done.append(branches)
-                    elif node is not None:
-                        self.sink.add(errors.else_without_if(line))
                 if scope == "top" and kind == "IF" and node is not None and not stray:
                     self.sink.add(errors.misplaced(node, line, scope))
                     stray = True
@@ -212,8 +215,8 @@ class _Parser:
     def below_mistake(self, line: Line, scope: str, depth: int) -> None:
         """Read what is indented below a line that is wrong, for its own mistakes."""
         kind = line.words[0].type
-        if kind == "PYTHON" or kind == "ALIEN":
-            return  # a `def` or `class`: its body is no better
+        if kind == "PYTHON" or (line.words[-1].type != "COLON" and kind not in _HEADERS):
+            return  # the body of a `def` is no better, and other lines have none
         if kind in _GLOSSARIES:
             for below in line.below:
                 self.line(below, _block_start(line))

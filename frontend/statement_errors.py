@@ -6,156 +6,8 @@ from ..ir.diagnostics import Diagnostic, nearest
 from .lexer import KEYWORDS
 from .stumble import OPERATORS, VALUE_ENDS, Stumble
 
-HEADERS = frozenset(("LAYER", "MODEL", "LOSS", "IF", "ELIF", "ELSE", "DIMS", "CONST"))
 _STARTERS = "import dims const layer model loss param state use if elif else emit return metric"
 STARTERS = _STARTERS.split()
-
-
-def condition(at: Stumble) -> Diagnostic | None:
-    """`if x = 3:` and `else if x:`."""
-    if at.kind in ("IF", "ELIF") and at.type() == "EQUALS" and not at.inside:
-        return at.say(
-            "equals-in-condition",
-            "`=` gives a name; a condition compares with `==`",
-            help=at.fixed(at.index, at.index, "=="),
-        )
-    if at.kind == "ELSE" and at.type() == "IF":
-        return at.say("else-if", "`else if` is one word", help=at.fixed(0, 1, "elif"))
-    if at.kind == "ELSE" and at.index == 1 and at.words[-1].type == "COLON":
-        return at.say(
-            "else-condition",
-            "`else` takes no condition",
-            help=f"elif {at.text(1, len(at.words) - 1)}",
-        )
-    return None
-
-
-def header(at: Stumble) -> Diagnostic | None:
-    """Headers without their colon, arguments or name, or with something behind the colon."""
-    scan = any(w.type == "SCAN" for w in at.words[: at.index])
-    if at.kind not in HEADERS and not scan:
-        return None
-    if at.type(-1) == "COLON" and at.word is not None and not at.expected & {"NAME", "LSQB"}:
-        return at.say(
-            "body-after-colon",
-            "the body stands on the lines below, indented",
-            help=f"{at.text(0, at.index - 1)}\n    {at.text(at.index, len(at.words) - 1)}"
-            if at.words[0].span.line == at.words[-1].span.end_line
-            else "",
-        )
-    if at.kind in ("LAYER", "MODEL", "LOSS"):
-        found = _layer_header(at)
-        if found:
-            return found
-    if "COLON" in at.expected and not at.inside:
-        if at.word is None:
-            return at.say(
-                "missing-colon",
-                f"the `{_what(at, scan)}` line does not end in `:`",
-                help=f"{at.line}:",
-            )
-        if at.kind in ("DIMS", "CONST") and at.index == 1:
-            return at.say(
-                "missing-colon",
-                f"`{at.words[0]}` is followed by `:`",
-                help=at.fixed(1, 0, ": ").replace(f"{at.words[0]} :", f"{at.words[0]}:"),
-            )
-    return None
-
-
-def _what(at: Stumble, scan: bool) -> str:
-    return "scan" if scan else str(at.words[0])
-
-
-def _layer_header(at: Stumble) -> Diagnostic | None:
-    kind = str(at.words[0])
-    if at.index == 1:
-        return at.say(
-            "missing-name",
-            f"a {kind} has a name",
-            help=at.fixed(1, 0, " Name").replace(f"{kind}  Name", f"{kind} Name"),
-        )
-    if at.expected == {"LPAR"} or (at.index == 2 and "LPAR" in at.expected):
-        return at.say(
-            "missing-arguments",
-            f"the arguments of `{at.words[1]}` are missing",
-            facts=("they stand between parentheses, also where there are none: `()`",),
-            help=at.fixed(at.index, at.index - 1, "(x: [..., D])")
-            if at.type() in ("COLON", "ARROW", "")
-            else "",
-        )
-    if at.type() == "LSQB" and at.type(-1) == "RPAR" and not at.inside:
-        last, first = at.match(at.index), at.match(at.index - 1)
-        help = ""
-        if first == 2:
-            help = f"{at.text(0, 1)}{at.text(at.index, last)}{at.text(first, at.index - 1)}"
-            help += at.text(last + 1, len(at.words) - 1).replace("->", " ->", 1)
-        return at.say(
-            "dims-after-values",
-            f"the dimensions of `{at.words[1]}` stand before its arguments",
-            help=help,
-        )
-    return None
-
-
-def types(at: Stumble) -> Diagnostic | None:
-    """Types without brackets, with sizes in them, or missing."""
-    wants_type = "LSQB" in at.expected and at.type(-1) in ("COLON", "ARROW", "COMMA")
-    if (
-        at.type(-1) == "NAME"
-        and at.type(-2) in ("COLON", "ARROW")
-        and at.expected <= {"LSQB", "COLON"}
-    ):
-        word = str(at.near(-1))
-        if word[0].isupper():
-            return at.say(
-                "bare-type",
-                "a type has brackets around its dimensions",
-                at.near(-1).span,
-                help=at.fixed(at.index - 1, at.index - 1, f"[{word}]"),
-            )
-        if word in ("int", "bool"):
-            return at.say(
-                "bare-type",
-                f"`{word}` lacks its dimensions; a single number has the type `{word}[]`",
-                at.near(-1).span,
-                help=at.fixed(at.index - 1, at.index - 1, f"{word}[]"),
-            )
-        return at.say(
-            "bare-type",
-            f"`{word}` is not a type",
-            at.near(-1).span,
-            facts=("types are [B, S, D], int[B, S], bool[S, T]; `[]` is a single number",),
-        )
-    if (
-        at.inside == "["
-        and at.expected <= {"NAME", "DOTS", "RSQB", "COMMA"}
-        and at.type()
-        in (
-            "NUMBER",
-            "STAR",
-            "PLUS",
-            "MINUS",
-            "DIVIDE",
-            "EQUALS",
-            "ARROW",
-            "POWER",
-        )
-    ):
-        if at.opener and at.type(at.opener - 1 - at.index) in ("REPEAT", "EACH", "SCAN"):
-            return None
-        return at.say(
-            "size-in-type",
-            "a type lists names of dimensions; a size has a name too",
-            help="dims: Gate = 4" if at.type() == "NUMBER" else "dims: F = 4 * D",
-        )
-    if wants_type and at.word is not None and at.type() in ("COLON", "EQUALS", "RPAR"):
-        return at.say(
-            "missing-type",
-            "a type is missing here",
-            facts=("types are [B, S, D], int[B, S], bool[S, T]; `[]` is a single number",),
-        )
-    return None
 
 
 def declaration(at: Stumble) -> Diagnostic | None:
@@ -409,15 +261,26 @@ def _value_line(at: Stumble) -> Diagnostic | None:
             at.words[0].span.to(at.words[equals[0] - 1].span),
             help=f"{inner} {at.text(equals[0], len(at.words) - 1)}",
         )
-    if at.type() in OPERATORS and at.type(1) == "EQUALS":
+    if at.type() == "ARROW" or (at.type() in OPERATORS and at.type(1) == "EQUALS"):
         return None
+    if at.word == "==" and at.index == 1:
+        return at.say(
+            "value-unused",
+            "`==` compares; a name is given with `=`",
+            help=at.fixed(1, 1, "="),
+        )
+    if at.kind == "NAME" and at.words[0] == "print" and at.type() == "LPAR":
+        return at.say(
+            "value-unused",
+            "nothing is printed by a model; a metric is reported",
+            at.words[0].span,
+            help=f"metric name = {at.text(2, at.match(1) - 1)}",
+        )
     return at.say(
         "value-unused",
         "this value is computed and then dropped",
         at.words[0].span.to(at.words[-1].span),
-        help=f"y = {at.line}"
-        if at.type() in ("LPAR", "LSQB", "DOT", "")
-        else "give it a name: y = ...",
+        help=f"y = {at.line}",
     )
 
 
@@ -440,7 +303,7 @@ def glossary(at: Stumble) -> Diagnostic | None:
         return None
     if at.inside:
         return None
-    if at.type() == "COLON" and at.type(-1) == "NAME":
+    if (at.type() == "COLON" or at.word == "==") and at.type(-1) == "NAME":
         return at.say(
             "missing-equals",
             f"`{at.near(-1)}` is followed by `=`",
@@ -457,6 +320,12 @@ def glossary(at: Stumble) -> Diagnostic | None:
             f"the constant `{name}` has no value",
             name.span,
             help=f"{name} = 0.1",
+        )
+    if at.type() == "NUMBER" and at.type(-1) == "NAME":
+        return at.say(
+            "missing-equals",
+            f"`{at.near(-1)}` is followed by `=`",
+            help=at.fixed(at.index, at.index - 1, "= "),
         )
     if at.type() == "NAME" and at.type(-1) in VALUE_ENDS:
         return at.say(
@@ -486,4 +355,4 @@ def lists(at: Stumble) -> Diagnostic | None:
     return None
 
 
-RULES = (condition, header, types, declaration, use, metric, scan, imports, start, glossary, lists)
+RULES = (declaration, use, metric, scan, imports, start, glossary, lists)

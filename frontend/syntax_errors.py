@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from lark.exceptions import UnexpectedToken
 
 from ..ir.diagnostics import Diagnostic
-from . import expression_errors, statement_errors, word_errors
+from . import expression_errors, header_errors, statement_errors, word_errors
 from .lexer import Word
 from .stumble import Stumble
 
@@ -40,7 +40,7 @@ def explain(
     """Why the parser stumbled over a line, in the reader's terms."""
     index = next((i for i, word in enumerate(words) if word is error.token), len(words))
     at = Stumble(words, index, start, set(error.accepts or error.expected), rows)
-    for rules in (word_errors, statement_errors, expression_errors):
+    for rules in (word_errors, header_errors, statement_errors, expression_errors):
         for rule in rules.RULES:
             found = rule(at)
             if found is not None:
@@ -64,7 +64,13 @@ def _wanted(at: Stumble) -> str:
         expected -= _VALUE | {"NOT", "TRUE", "FALSE", "NONE", "DOTS", "SCAN"}
     if "IMPORT" in expected:
         return "a statement"
+    if "PLUS" in expected:
+        return {
+            "": "an operator or the end of the line",
+            "(": "an operator, `,` or `)`",
+            "[": "`,` or `]`",
+        }[at.inside]
     names += [name for kind, name in _NAMES.items() if kind in expected]
     if not names:
-        names.append("an operator" if expected & {"PLUS", "STAR"} else "another word")
+        names.append("something else")
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]

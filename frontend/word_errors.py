@@ -6,7 +6,7 @@ import unicodedata
 
 from ..ir.diagnostics import Diagnostic
 from .lexer import KEYWORDS, NUMBER
-from .stumble import VALUE_ENDS, Stumble
+from .stumble import OPERATORS, VALUE_ENDS, Stumble
 
 # What people write who come from elsewhere, and what it is here.
 FOREIGN = {
@@ -34,6 +34,10 @@ FOREIGN = {
     "≠": "!=",
     "…": "...",
 }
+
+# Words of the language that someone may well take for a name.
+_NOUNS = "dims const layer model loss param state use scan carry emit metric repeat each import"
+NOUNS = frozenset(_NOUNS.split())
 
 PYTHON = {
     "def": ("a function is written as a layer", "layer Name[D](x: [..., D]) -> [..., D]:"),
@@ -102,7 +106,7 @@ def docstring(at: Stumble) -> Diagnostic | None:
     return at.say(
         "string",
         "there are no strings in a model",
-        facts=("choices such as `same` are plain names",) if text.isidentifier() else (),
+        facts=("choices such as `same` are plain names",) if at.kind != "IMPORT" else (),
         help=help,
     )
 
@@ -121,7 +125,9 @@ def number(at: Stumble) -> Diagnostic | None:
             )
         if rest in ("e", "E"):
             return at.say(
-                "bad-number", f"the exponent of `{at.word}` has no digits", help=f"{digits}e-6"
+                "bad-number",
+                f"the exponent of `{at.word}` has no digits",
+                help=at.fixed(at.index, at.index, f"{at.word}-6"),
             )
         return at.say(
             "glued-number",
@@ -187,12 +193,13 @@ def foreign(at: Stumble) -> Diagnostic | None:
     if len(sign) > 1 and sign.endswith("=") and sign not in FOREIGN and at.index == 1:
         name, op = at.words[0], sign[:-1]
         right = at.text(2, len(at.words) - 1)
-        if op not in "+*" and len(at.words) > 3:
+        if op != "+" and _loose(at.words[2:]):
             right = f"({right})"
         help = f"{name} = {name} {op} {right}" if right and op not in "@&|^" else ""
         return at.say(
             "update-sign",
             f"there is no `{sign}`: a value is given a name, never changed",
+            facts=("only a state changes, by `<-`",),
             help=help,
         )
     if sign in ("++", "--"):
@@ -240,10 +247,25 @@ def foreign(at: Stumble) -> Diagnostic | None:
     return at.say("bad-character", f"`{sign}` means nothing in a model")
 
 
+def _loose(words: list) -> bool:
+    """Whether an expression has an operator outside of its parentheses."""
+    depth = 0
+    for word in words:
+        depth += (word.type in ("LPAR", "LSQB")) - (word.type in ("RPAR", "RSQB"))
+        if depth == 0 and word.type in OPERATORS:
+            return True
+    return False
+
+
 def keyword(at: Stumble) -> Diagnostic | None:
     """Words of the language where a name should stand."""
     first = at.words[0]
-    if at.index == 1 and first in KEYWORDS and at.type() in ("EQUALS", "COMMA", "UPDATE", "DOT"):
+    if (
+        at.index == 1
+        and first in KEYWORDS
+        and first != "metric"
+        and at.type() in ("EQUALS", "COMMA", "UPDATE")
+    ):
         return _taken(at, 0)
     if at.index == 0 and first in KEYWORDS and at.type(1) in ("EQUALS", "COMMA", "UPDATE"):
         return _taken(at, 0)
@@ -270,7 +292,7 @@ def keyword(at: Stumble) -> Diagnostic | None:
             "an instance of a layer is made by `use`",
             help=f"use {first} = {right}" if at.index == 2 else "",
         )
-    if "NAME" in at.expected and at.index:
+    if at.expected == {"NAME"} or ("NAME" in at.expected and at.index and word in NOUNS):
         return _taken(at, at.index)
     return None
 
