@@ -245,7 +245,8 @@ class Emitted:
         """The results, for operands in the wanted orders (literals stand in the source)."""
         given = {f"x{i}": a for i, a in enumerate(args)}
         found = eval(self.code, self.names | given | {"key": random.key(0)})
-        return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+        found = found if isinstance(found, (tuple, list)) else (found,)
+        return tuple(map(jnp.asarray, found))
 
     def arranged(self, arrays: list[Any], orders: tuple[Order, ...]) -> list[Any]:
         return [
@@ -327,11 +328,10 @@ def check_meaning(case: Case) -> None:
     if case.definition.meaning is None:
         assert case.definition.effect == "random", f"{case.op} has no meaning"
         return
-    for seed in range(3):
-        agree(case, case.orders(), seed)
+    agree(case, case.orders())
 
 
-def arrangements(case: Case, number: int = 12) -> list[tuple[Order, ...]]:
+def arrangements(case: Case, number: int = 4) -> list[tuple[Order, ...]]:
     """Orders in which operands may come: permuted, neighbours collapsed, axes of size 1 put in."""
     chance = pyrandom.Random(str(case))
     found = []
@@ -355,9 +355,9 @@ def arrangements(case: Case, number: int = 12) -> list[tuple[Order, ...]]:
 
 def check_order(case: Case) -> None:
     """Operands in any order, rearranged as the order rule wants, give the same meaning."""
-    for orders in arrangements(case):
+    for seed, orders in enumerate(arrangements(case)):
         if case.definition.meaning is not None:
-            agree(case, orders)
+            agree(case, orders, seed)
         else:
             emitted = Emitted(case, case.types(), orders)
             args = case.arrays()
