@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ..ir.core import Dim, Op, Order, Type
+from ..ir.core import Axis, Dim, Op, Order, Type
 from ..ir.registry import Code, Source, lookup
 from ..ir.size import Size
 
@@ -19,6 +19,7 @@ class OpSource(Source):
         size: how a size is written.
         letter: an einsum letter for each dim.
         key: source of the op's random key, asked for only by ops that draw.
+        dim: how the size of a dim is written; as its size by default.
 
     Attributes:
         helpers: names of the functions of `ir.ops.helpers` that the source written so far calls.
@@ -33,9 +34,11 @@ class OpSource(Source):
         size: Callable[[Size], str],
         letter: Mapping[Dim, str],
         key: Callable[[], str],
+        dim: Callable[[Dim], str] | None = None,
     ):
         self.op, self.types, self.orders = op, tuple(types), tuple(orders)
         self._args, self._size, self._letter, self._key = tuple(args), size, letter, key
+        self._dim = dim or (lambda d: size(d.size))
         self.helpers: dict[str, None] = {}
 
     def arg(self, index: int, level: int = 0) -> str:
@@ -49,13 +52,11 @@ class OpSource(Source):
         return self._size(size)
 
     def shape(self, order: Order) -> str:
-        sizes = []
-        for axis in order:
-            size = Size.of(1)
-            for dim in axis:
-                size = size * dim.size
-            sizes.append(self._size(size))
+        sizes = [self.extent(axis) for axis in order]
         return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
+
+    def extent(self, axis: Axis) -> str:
+        return " * ".join(self._dim(d) for d in axis) or "1"
 
     def letters(self, order: Order) -> str:
         return "".join(self._letter[axis[0]] for axis in order)

@@ -75,6 +75,11 @@ class Builder:
         self._bodies[-1].append(op)
         return tuple(v.id for v in results)
 
+    @property
+    def bodies(self) -> tuple[list[Op], ...]:
+        """The bodies that are open, outermost first; what they hold may be read from here."""
+        return tuple(self._bodies)
+
     def open(self) -> None:
         """Begin a region: ops are appended to it until `close`."""
         self._bodies.append([])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .core import Dim, Op, Order, Type
+from .core import Axis, Dim, Op, Order, Type
 from .size import Size
 
 REQUIRED = object()
@@ -132,6 +132,10 @@ class Source:
 
     def shape(self, order: Order) -> str:
         """Source of a shape, as a tuple."""
+        raise NotImplementedError
+
+    def extent(self, axis: Axis) -> str:
+        """Source of the size of an axis, by the names of its dims."""
         raise NotImplementedError
 
     def axis(self, index: int, dim: Dim) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from .build import Builder
 from .core import Instance, Module, Op, Region, Result, Value, Variable, Variant
 
+Finish = Callable[[tuple[int, ...]], tuple[int, ...]]
 Visit = Callable[["Scope", Op], "Iterable[int] | None"]
 
 
@@ -31,8 +32,20 @@ class Scope(Builder):
         """The new id of a value of the old body."""
         return self._map[old]
 
-    def inside(self, region: Region, visit: Visit, arguments: Iterable[Value] | None = None) -> Region:
-        """A region rewritten; its arguments may be given anew (their ids are assigned here)."""
+    def inside(
+        self,
+        region: Region,
+        visit: Visit,
+        arguments: Iterable[Value] | None = None,
+        finish: Finish | None = None,
+    ) -> Region:
+        """A region rewritten.
+
+        Args:
+            arguments: its arguments, to change their types or orders (ids are assigned here).
+            finish: gives the ids to be returned for the ones that stand for its results; it may add
+                ops at the region's end.
+        """
         given = tuple(region.arguments if arguments is None else arguments)
         fresh = tuple(self.define(a) for a in given)
         for old, new in zip(region.arguments, fresh, strict=True):
@@ -40,6 +53,8 @@ class Scope(Builder):
         self.open()
         self.visit(region.ops, visit)
         results = tuple(self._map[r] for r in region.results)
+        if finish is not None:
+            results = finish(results)
         return Region(fresh, self.close(), results)
 
     def visit(self, ops: Iterable[Op], visit: Visit) -> None:
@@ -78,6 +93,7 @@ def rewrite(
     inputs: Begin | None = None,
     result: End | None = None,
     write: Callable[[Scope, str, int], int] | None = None,
+    init: Callable[[Scope, tuple[int, ...]], tuple[int, ...]] | None = None,
     inits: bool = True,
 ) -> Module:
     """A module with every body rewritten.
@@ -90,6 +106,7 @@ def rewrite(
         inputs: changes a variant's arguments (types, orders) before its body is visited.
         result: gives the new id to be returned for a result, given the one that stands for it.
         write: the same for a state that the variant updates.
+        init: the same for what an initializer gives.
         inits: whether initializers are visited too.
     """
     instances = []
@@ -116,7 +133,8 @@ def rewrite(
             if not inits:
                 return v
             scope = Scope(module, instance, None, v)
-            return replace(v, init=scope.inside(v.init, visit))
+            finish = None if init is None else lambda ids: init(scope, ids)
+            return replace(v, init=scope.inside(v.init, visit, finish=finish))
 
         instances.append(
             replace(

@@ -21,9 +21,7 @@ def sizes(c: Source, order: Order) -> str:
     unknown = [i for i, axis in enumerate(order) if not count(axis).is_constant]
     if len(unknown) > 1:
         unknown = [i for i in unknown if len(order[i]) > 1][:1]
-    written = [c.size(count(axis)) for axis in order]
-    for i in unknown:
-        written[i] = "-1"
+    written = ["-1" if i in unknown else c.extent(axis) for i, axis in enumerate(order)]
     return ", ".join(written)
 
 

@@ -1,0 +1,618 @@
+"""Bodies as Python statements: one function of the emitted model, its regions, its calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..ir.core import Dim, Instance, Op, Region, Value, Variant, walk
+from ..ir.effects import CALLS, Effects, effects, salt
+from ..ir.registry import Code
+from ..ir.size import Size
+from .naming import fresh, identifier
+from .source import OpSource, letters
+
+if TYPE_CHECKING:
+    from .model import ModelWriter
+
+ATOMS = {"param", "state", "const", "size", "rename"}
+"""Ops that are written where they are used, however often; they compute nothing."""
+
+STATEMENTS = {"call", "repeat", "each", "scan", "if_train", "metric"}
+LONG = 64  # columns of an operand past which it gets a name of its own
+
+
+class Function:
+    """What all bodies of one emitted function share.
+
+    Attributes:
+        dims: free dims whose sizes its source asked for, in order.
+    """
+
+    def __init__(self, model: ModelWriter, instance: Instance, variant: Variant):
+        self.model, self.instance, self.variant = model, instance, variant
+        self.dims: dict[str, Dim] = {}
+        self.values: dict[int, Value] = {v.id: v for v in variant.inputs}
+        for op in walk(variant.ops):
+            self.values.update((r.id, r) for r in op.results)
+            for region in op.regions:
+                self.values.update((a.id, a) for a in region.arguments)
+        self.child_state: dict[str, str] = {}
+        self.metrics: list[str] = []
+        self.line = 0
+
+    def dim(self, dim: Dim) -> str:
+        """Source of a dim's size."""
+        return self.size(dim.size, dim)
+
+    def size(self, size: Size, dim: Dim | None = None) -> str:
+        """Source of a size: a constant's name or number, or names bound from the inputs' shapes."""
+        if size.is_constant:
+            return self.model.constant(dim, size.value)
+        known = {d.name: d for d in self._shaped()}
+        for name, candidate in known.items():
+            if candidate.size == size and (dim is None or dim == candidate or dim.name not in known):
+                self.dims[name] = candidate
+                return name
+        symbols = {d.size.symbol: d for d in self._shaped() if d.size.symbol is not None}
+        if set(size.names) <= set(symbols):
+            for name in size.names:
+                self.dims[symbols[name].name] = symbols[name]
+            renamed = size.substitute({n: Size.free(symbols[n].name) for n in size.names})
+            return str(renamed)
+        bound = dict(self.model.module.sizes)
+        if set(size.names) <= set(bound):
+            return str(size.evaluate(bound))
+        raise AssertionError(f"no input of {self.instance.path} tells the size {size}")
+
+    def _shaped(self) -> list[Dim]:
+        return [axis[0] for v in self.variant.inputs for axis in v.order if len(axis) == 1]
+
+
+class Body:
+    """One list of ops being written: a function's, a branch's, or a loop's."""
+
+    def __init__(self, function: Function, ops, results: tuple[int, ...], indent: int, outer: Body | None):
+        self.function, self.model, self.ops, self.results = function, function.model, ops, results
+        self.indent, self.outer = indent, outer
+        self.lines: list[str] = []
+        self.codes: dict[int, Code] = {}
+        self.key = outer.key if outer else "key"
+        self.names: dict[str, int | None] = {}  # Python name → the value that it holds
+        self.preset: dict[int, str] = {}
+        self.arguments: dict[int, str] = {}
+        self._analyse()
+
+    # What is used where.
+
+    def _analyse(self) -> None:
+        self.index = {r.id: i for i, op in enumerate(self.ops) for r in op.results}
+        users: dict[int, list[int]] = {}
+        nested: set[int] = set()
+        end = len(self.ops)
+        for i, op in enumerate(self.ops):
+            for o in op.operands:
+                users.setdefault(o, []).append(i)
+            for region in op.regions:
+                for o in _reads(region):
+                    users.setdefault(o, []).append(i)
+                    nested.add(o)
+        for r in self.results:
+            users.setdefault(r, []).append(end)
+        self.users, self.nested = users, nested
+        self.end = [0] * end
+        self.inlined: set[int] = set()
+        for i in range(end - 1, -1, -1):
+            op = self.ops[i]
+            mine = [u for r in op.results for u in users.get(r.id, [])]
+            if op.name in ATOMS:
+                self.end[i] = max((self._end(u) for u in mine), default=i)
+            elif self._inlines(op, mine):
+                self.inlined.add(op.results[0].id)
+                self.end[i] = self._end(mine[0])
+            else:
+                self.end[i] = i
+        self.last = {v: max(self._end(u) for u in us) for v, us in users.items()}
+
+    def _end(self, index: int) -> int:
+        return self.end[index] if index < len(self.ops) else len(self.ops)
+
+    def _inlines(self, op: Op, users: list[int]) -> bool:
+        if op.name in STATEMENTS or len(op.results) != 1 or len(users) != 1:
+            return False
+        value = op.results[0]
+        if value.id in self.nested or value.id in self.preset:
+            return False
+        if users[0] < len(self.ops) and self.ops[users[0]].name in ("metric", "if_train"):
+            return False
+        return not value.label or ":" in value.label or "." in value.label
+
+    # Names.
+
+    def _free(self, name: str, at: int) -> bool:
+        """Whether a name can be bound at an op without hiding what is still needed."""
+        body: Body | None = self
+        if name in self.model.taken:
+            return False
+        while body is not None:
+            if name in body.names:
+                held = body.names[name]
+                if body is not self or held is None or self.last.get(held, -1) > at:
+                    return False
+            body = body.outer
+        return True
+
+    def name(self, value: int, at: int, base: str | None = None) -> str:
+        """Bind a Python name to a value, as it is called in the model where possible."""
+        if value in self.preset:
+            return self.preset[value]
+        wanted = identifier(base or self._base(value))
+        name, number = wanted, 1
+        while not self._free(name, at):
+            number += 1
+            name = f"{wanted}_{number}"
+        self.names[name] = value
+        self.codes[value] = Code(name)
+        return name
+
+    def _base(self, value: int) -> str:
+        label = self.function.values[value].label if value in self.function.values else ""
+        first, _, op = label.partition(":")
+        first = first.split(".")[0]
+        if op:
+            op = op.split(".")[0]
+            known = {"collapse": "flat", "uncollapse": "apart", "transpose": "turned", "align": "wide"}
+            return known.get(op, op) if first in ("return", "_") else first
+        if first:
+            return first
+        position = self.index.get(value)
+        if position is not None and self.ops[position].operands:
+            made = self.ops[position]
+            inner = self.code(made.operands[0])
+            stem = inner.text if inner.text.isidentifier() else made.name
+            suffix = {"collapse": "flat", "cast": "cast", "transpose": "turned"}.get(made.name, "")
+            return f"{stem}_{suffix}" if suffix and not stem.endswith(suffix) else stem
+        return "value"
+
+    def argument(self, value: int, label: str = "") -> str:
+        """The Python name of an argument, bound when first asked for."""
+        if value not in self.arguments:
+            self.arguments[value] = self.name(value, -1, label or "x")
+        return self.arguments[value]
+
+    def temporary(self, base: str) -> str:
+        """A name that nothing holds."""
+        taken = set(self.model.taken)
+        body: Body | None = self
+        while body is not None:
+            taken |= body.names.keys()
+            body = body.outer
+        name = fresh(identifier(base), taken)
+        self.names[name] = None
+        return name
+
+    # Source.
+
+    def emit(self, text: str, op: Op | None = None) -> None:
+        """Append a line; the first of a line of the model says which."""
+        note = ""
+        if op is not None and op.span is not None and op.span.line != self.function.line:
+            self.function.line = op.span.line
+            note = f"  # {op.span.line}"
+        self.lines.append(" " * self.indent + text + note)
+
+    def code(self, value: int) -> Code:
+        """Source of a value: its name, or the expression that computes it."""
+        body: Body | None = self
+        while body is not None:
+            if value in body.codes:
+                return body.codes[value]
+            if value in body.index:
+                op = body.ops[body.index[value]]
+                if op.name in ATOMS or value in body.inlined:
+                    return self.expression(op) if body is self else body.expression(op)
+            body = body.outer
+        raise AssertionError(f"value {value} of {self.function.instance.path!r} is not written yet")
+
+    def expression(self, op: Op) -> Code:
+        """Source of an op of one result."""
+        function = self.function
+        if op.name in ("param", "state"):
+            group = "params" if op.name == "param" else "state"
+            path = [*(op["child"].split(".") if op["child"] else ()), op["name"]]
+            return Code(group + "".join(f'["{p}"]' for p in path))
+        args = [self.code(o) for o in op.operands]
+        while op.name not in ATOMS and sum(len(a.text) for a in args) > LONG:
+            longest = max(range(len(args)), key=lambda i: len(args[i].text))
+            text = args[longest].text
+            operand = op.operands[longest]
+            if len(text) <= 24 or operand not in self.inlined:
+                break
+            name = self.temporary(self._base(operand))
+            self.emit(f"{name} = {text}", self.ops[self.index[operand]])
+            self.codes[operand] = args[longest] = Code(name)
+        types = [function.values[o].type for o in op.operands]
+        orders = [function.values[o].order for o in op.operands]
+        source = OpSource(
+            op, types, orders, args, function.size, letters(_dims(op, orders)),
+            lambda: f"random.fold_in({self.key}, 0x{op['salt']:08x})", function.dim,
+        )  # fmt: skip
+        code = source.write()
+        self.model.use(*source.helpers)
+        return code
+
+    def write(self) -> None:
+        """Write every statement."""
+        for i, op in enumerate(self.ops):
+            if op.name in ATOMS or (op.results and op.results[0].id in self.inlined):
+                continue
+            special = getattr(self, f"_{op.name}", None)
+            if special is not None:
+                special(i, op)
+                continue
+            code = self.expression(op)
+            if len(op.results) == 1:
+                value = op.results[0].id
+                if value not in self.last:
+                    continue
+                self.emit(f"{self.name(value, i)} = {code.text}", op)
+            else:
+                self.emit(f"{self._targets(i, op.results)} = {code.text}", op)
+
+    def _targets(self, at: int, results: tuple[Value, ...]) -> str:
+        names = [self.name(r.id, at) if r.id in self.last else "_" for r in results]
+        return ", ".join(names)
+
+    # Metrics.
+
+    def _metric(self, at: int, op: Op) -> None:
+        self.model.use("weighted")
+        value = self.code(op.operands[0]).text
+        weight = self.code(op.operands[1]).text if len(op.operands) > 1 else "1"
+        self.function.metrics.append(f'"{op["name"]}": weighted({value}, {weight})')
+
+    # Branches.
+
+    def _if_train(self, at: int, op: Op) -> None:
+        then, orelse = op.regions
+        names: list[str] = []
+        same: list[bool] = []
+        live = [k for k, r in enumerate(op.results) if r.id in self.last]
+        for k in live:
+            passed = orelse.results[k]
+            held = self.codes.get(passed)
+            alone = held is not None and held.text.isidentifier() and self.last.get(passed, -1) <= at
+            if alone and not orelse.ops and self.names.get(held.text) == passed:
+                names.append(held.text)
+                same.append(True)
+                self.names[held.text] = op.results[k].id
+                self.codes[op.results[k].id] = held
+            else:
+                base = self._base(op.results[k].id)
+                names.append(self.temporary(base))
+                same.append(False)
+                self.codes[op.results[k].id] = Code(names[-1])
+        self.emit("if train:", op)
+        self._branch(then, live, names)
+        if not all(same) or any(o.name not in ATOMS for o in orelse.ops):
+            self.emit("else:")
+            self._branch(orelse, live, names)
+        for k, name in zip(live, names, strict=True):
+            self.names[name] = op.results[k].id
+
+    def _branch(self, region: Region, live: list[int], names: list[str]) -> None:
+        wanted = tuple(region.results[k] for k in live)
+        body = Body(self.function, region.ops, wanted, self.indent + 4, self)
+        for id, name in zip(wanted, names, strict=True):
+            if id in body.index and wanted.count(id) == 1:
+                body.preset[id] = name
+        body._analyse()
+        body.write()
+        for id, name in zip(wanted, names, strict=True):
+            if id in body.preset and id not in body.inlined and body.ops[body.index[id]].name not in ATOMS:
+                continue
+            text = body.code(id).text
+            if text != name:
+                body.emit(f"{name} = {text}")
+        self.lines += body.lines or [" " * (self.indent + 4) + "pass"]
+
+    # Calls.
+
+    def _parts(self, op: Op) -> tuple[str, Effects, str]:
+        function, model = self.function, self.model
+        child = model.module.child_of(function.instance, op["child"])
+        found = effects(model.module, child.path, op["variant"])
+        return model.function_name(child.path, op["variant"]), found, op["child"]
+
+    def _state_of(self, child: str) -> str:
+        return self.function.child_state.get(child, f'state["{child}"]')
+
+    def _outputs(self, at: int, op: Op, found: Effects, child: str) -> list[str]:
+        names = [self.name(r.id, at) if r.id in self.last else "_" for r in op.results]
+        if found.state:
+            names.append(self.temporary(f"{child}_state"))
+            self.function.child_state[child] = names[-1]
+        if found.metrics:
+            names.append(self.temporary(f"{child}_metrics"))
+        return names
+
+    def _collect(self, found: Effects, child: str, name: str) -> None:
+        if found.metrics:
+            self.function.metrics.append(f'**{{f"{child}.{{k}}": m for k, m in {name}.items()}}')
+
+    def _key_for(self, op: Op) -> str:
+        self.model.use("fold")
+        return f"fold({self.key}, 0x{salt(op['child'], op['occurrence']):08x})"
+
+    def _call(self, at: int, op: Op) -> None:
+        function, found, child = self._parts(op)
+        args = [f'params["{child}"]'] if found.params else []
+        args += [self._state_of(child)] if found.state else []
+        args += [self.code(o).text for o in op.operands]
+        args += [self._key_for(op)] if found.key else []
+        args += ["train"] if found.train or found.key else []
+        outputs = self._outputs(at, op, found, child)
+        self._collect(found, child, outputs[-1])
+        self.emit(f"{', '.join(outputs)} = {function}({', '.join(args)})", op)
+
+    def _repeat(self, at: int, op: Op) -> None:
+        function, found, child = self._parts(op)
+        count = self.function.dim(op["along"])
+        carried = dict((a, r) for r, a in op["carried"])
+        dealt = op["dealt"]
+        operands = [self.code(o) for o in op.operands]
+        inputs = self._input_names(op)
+        stacks = []  # (name inside, source outside)
+        args = []
+        if found.params:
+            stacks.append(("layer", f'params["{child}"]'))
+            args.append("layer")
+        if found.state:
+            stacks.append(("layer_state", self._state_of(child)))
+            args.append("layer_state")
+        for index, name in enumerate(inputs):
+            if index in carried:
+                args.append(name)
+            elif index in dealt:
+                stacks.append((name, operands[index].text))
+                args.append(name)
+            else:
+                args.append(operands[index].text)
+        if found.key:
+            self.model.use("fold", "copy_keys")
+            keys = f"copy_keys({self._key_for(op)}, {count})"
+            stacks.append(("layer_key", keys))
+            args.append("layer_key")
+        if found.train or found.key:
+            args.append("train")
+        call = f"{function}({', '.join(args)})"
+        results = [f"y{i}" if i else "y" for i in range(len(op.results))]
+        if len(results) == 1 and op["carried"]:
+            results = [inputs[op["carried"][0][1]]]
+        gives = [*results, *(["layer_state"] if found.state else []), *(["found"] if found.metrics else [])]
+        carry_in = [inputs[a] for _, a in op["carried"]]
+        carry_out = [results[r] for r, _ in op["carried"]]
+        stacked = [r for i, r in enumerate(results) if i not in dict(op["carried"])] + gives[len(results) :]
+        first = [operands[a].text for _, a in op["carried"]]
+        if self.model.unrolls(self.function.instance, child):
+            self._unrolled(at, op, call, count, stacks, gives, stacked, carry_in, carry_out, first, found, child)
+            return
+        step = self.temporary("step")
+        self.emit("")
+        self.emit(f"def {step}({_pattern_name(carry_in, 'carry')}, {_pattern_name([n for n, _ in stacks], 'copy')}):")
+        inner = " " * 4
+        if len(carry_in) > 1:
+            self.emit(f"{inner}{', '.join(carry_in)} = carry")
+        if len(stacks) > 1:
+            self.emit(f"{inner}{', '.join(n for n, _ in stacks)} = copy")
+        if len(gives) == 1 and carry_out == gives:
+            self.emit(f"{inner}return {call}, None")
+        else:
+            self.emit(f"{inner}{', '.join(gives)} = {call}")
+            self.emit(f"{inner}return {_tuple(carry_out)}, {_tuple(stacked)}")
+        self.emit("")
+        xs = _tuple([s for _, s in stacks])
+        more = f", length={count}" if not stacks else ""
+        final, ys = self._repeat_outputs(at, op, found, child, stacked)
+        self.emit(f"{final}, {ys} = lax.scan({step}, {_tuple(first)}, {xs}{more})", op)
+
+    def _input_names(self, op: Op) -> list[str]:
+        child = self.model.module.child_of(self.function.instance, op["child"])
+        names: list[str] = []
+        for value in child.variants[op["variant"]].inputs:
+            names.append(fresh(identifier(value.label or "x"), {*names, "layer", "layer_key", "layer_state"}))
+        return names
+
+    def _repeat_outputs(self, at: int, op: Op, found: Effects, child: str, stacked) -> tuple[str, str]:
+        carried = {r for r, _ in op["carried"]}
+        final = [self._target(at, r) for i, r in enumerate(op.results) if i in carried]
+        ys = [self._target(at, r) for i, r in enumerate(op.results) if i not in carried]
+        if found.state:
+            ys.append(self.temporary(f"{child}_state"))
+            self.function.child_state[child] = ys[-1]
+        if found.metrics:
+            name = self.temporary(f"{child}_metrics")
+            ys.append(name)
+            self.function.metrics.append(
+                f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {name}.items()}}'
+            )
+        return _pattern(final), _pattern(ys)
+
+    def _target(self, at: int, value: Value) -> str:
+        return self.name(value.id, at) if value.id in self.last else "_"
+
+    def _unrolled(self, at, op, call, count, stacks, gives, stacked, carry_in, carry_out, first, found, child):
+        """The copies one after the other, in a loop of Python's."""
+        self.model.use("copy_of")
+        moved = []
+        for name, source in zip(carry_in, first, strict=True):
+            held = self.temporary(name)
+            moved.append(held)
+            self.emit(f"{held} = {source}")
+        lists = [self.temporary(f"{child}_{s}") for s in stacked]
+        sources = []
+        for name, source in stacks:
+            if not source.startswith(("params[", "state[")) and not source.isidentifier():
+                held = self.temporary(name)
+                self.emit(f"{held} = {source}")
+                source = held
+            sources.append((name, source))
+        for name in lists:
+            self.emit(f"{name} = []")
+        self.emit(f"for i in range({count}):", op)
+        inner = " " * 4
+        for name, source in sources:
+            self.emit(f"{inner}{name} = copy_of({source}, i)")
+        names = dict(zip(carry_in, moved, strict=True))
+        outs = {o: names[c] for c, o in zip(carry_in, carry_out, strict=True)}
+        targets = [outs.get(g, g) for g in gives]
+        arguments = call[call.index("(") + 1 : -1]
+        from .naming import split_commas
+
+        args = [names.get(a, a) for a in split_commas(arguments)]
+        self.emit(f"{inner}{', '.join(targets)} = {call[: call.index('(')]}({', '.join(args)})")
+        for name, given in zip(lists, stacked, strict=True):
+            self.emit(f"{inner}{name}.append({given})")
+        for name in lists:
+            self.model.use("stacked")
+            self.emit(f"{name} = stacked({name})")
+        carried = [r for r, _ in op["carried"]]
+        for (result, _), held in zip(op["carried"], moved, strict=True):
+            self.codes[op.results[result].id] = Code(held)
+            self.names[held] = op.results[result].id
+        rest = [r for i, r in enumerate(op.results) if i not in carried]
+        for value, name in zip(rest, lists, strict=False):
+            self.codes[value.id] = Code(name)
+            self.names[name] = value.id
+        extra = lists[len(rest) :]
+        if found.state:
+            self.function.child_state[child] = extra.pop(0)
+        if found.metrics:
+            self.function.metrics.append(
+                f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {extra.pop(0)}.items()}}'
+            )
+
+    def _each(self, at: int, op: Op) -> None:
+        function, found, child = self._parts(op)
+        count = self.function.dim(op["along"])
+        args, axes_ = [], []
+        if found.params:
+            args.append(f'params["{child}"]')
+            axes_.append("0")
+        if found.state:
+            args.append(self._state_of(child))
+            axes_.append("0")
+        for index, o in enumerate(op.operands):
+            args.append(self.code(o).text)
+            axes_.append("0" if index in op["dealt"] else "None")
+        if found.key:
+            self.model.use("fold", "copy_keys")
+            args.append(f"copy_keys({self._key_for(op)}, {count})")
+            axes_.append("0")
+        if found.train or found.key:
+            args.append("train")
+            axes_.append("None")
+        outputs = self._outputs(at, op, found, child)
+        if found.metrics:
+            self.function.metrics.append(
+                f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {outputs[-1]}.items()}}'
+            )
+        size = "" if "0" in axes_ else f", axis_size={count}"
+        if found.train or found.key:
+            body = f"lambda *a: {function}(*a, train)"
+            args, axes_ = args[:-1], axes_[:-1]
+        else:
+            body = function
+        mapped = f"jax.vmap({body}, ({', '.join(axes_)}{',' if len(axes_) == 1 else ''}){size})"
+        self.emit(f"{', '.join(outputs)} = {mapped}({', '.join(args)})", op)
+
+    # Loops.
+
+    def _scan(self, at: int, op: Op) -> None:
+        (region,) = op.regions
+        carry = op["carry"]
+        inputs = len(op.operands) - carry
+        step_argument, *arguments = region.arguments
+        body = Body(self.function, region.ops, region.results, self.indent + 4, self)
+        uses_step = any(step_argument.id in o.operands for o in walk(region.ops)) or (
+            step_argument.id in region.results
+        )
+        draws = self._draws(region)
+        names = []
+        for argument in arguments:
+            name = body.temporary(argument.label.split(".")[0] or "x")
+            body.codes[argument.id] = Code(name)
+            body.names[name] = argument.id
+            names.append(name)
+        xs = [(n, self.code(o).text) for n, o in zip(names[:inputs], op.operands[:inputs], strict=True)]
+        if uses_step or draws:
+            name = body.temporary("t")
+            body.codes[step_argument.id] = Code(name)
+            xs.append((name, f"jnp.arange({self.function.dim(op['along'])})"))
+        first = [self.code(o).text for o in op.operands[inputs:]]
+        carried = names[inputs:]
+        step = self.temporary("step")
+        self.emit("")
+        inner_x = [n for n, _ in xs]
+        self.emit(f"def {step}({_pattern_name(carried, 'carry')}, {_pattern_name(inner_x, 'inputs')}):")
+        if len(carried) > 1:
+            body.emit(f"{', '.join(carried)} = carry")
+        if len(inner_x) > 1:
+            body.emit(f"{', '.join(inner_x)} = inputs")
+        if draws:
+            self.model.use("fold")
+            body.key = body.temporary("step_key")
+            body.emit(f"{body.key} = fold({self.key}, {xs[-1][0]})")
+        body.write()
+        ends = [body.code(r).text for r in region.results[:carry]]
+        emits = [body.code(r).text for r in region.results[carry:]]
+        body.emit(f"return {_tuple(ends)}, {_tuple(emits)}")
+        self.lines += body.lines
+        self.emit("")
+        final = [self._target(at, r) for r in op.results[:carry]]
+        ys = [self._target(at, r) for r in op.results[carry:]]
+        more = f", length={self.function.dim(op['along'])}" if not xs else ""
+        left = f"{_pattern(final)}, {_pattern(ys)}"
+        self.emit(f"{left} = lax.scan({step}, {_tuple(first)}, {_tuple([s for _, s in xs])}{more})", op)
+
+    def _draws(self, region: Region) -> bool:
+        from ..ir.registry import lookup
+
+        for op in walk(region.ops):
+            if lookup(op.name).effect == "random":
+                return True
+            if op.name in CALLS and self._parts(op)[1].key:
+                return True
+        return False
+
+
+def _dims(op: Op, orders) -> list[Dim]:
+    """The dims of an op's operands and results, by id."""
+    found = {d for order in (*orders, *(r.order for r in op.results)) for axis in order for d in axis}
+    return sorted(found, key=lambda d: d.id)
+
+
+def _reads(region: Region) -> list[int]:
+    """Values that a region reads, of those around it and its own."""
+    found = list(region.results)
+    for op in walk(region.ops):
+        found += op.operands
+        for inner in op.regions:
+            found += inner.results
+    return found
+
+
+def _tuple(parts: list[str]) -> str:
+    if not parts:
+        return "None"
+    return parts[0] if len(parts) == 1 else "(" + ", ".join(parts) + ")"
+
+
+def _pattern(names: list[str]) -> str:
+    if not names or set(names) == {"_"}:
+        return "_"
+    return names[0] if len(names) == 1 else "(" + ", ".join(names) + ")"
+
+
+def _pattern_name(names: list[str], several: str) -> str:
+    return names[0] if len(names) == 1 else several if names else "_"
+

@@ -1,0 +1,426 @@
+"""The emitted `model.py`: one function a layer, initializers, and the entries that the runtime calls."""
+
+from __future__ import annotations
+
+from ..ir.core import Instance, Module, Variable, Variant
+from ..ir.effects import effects, holds, salt
+from ..ir.ops.helpers import HELPERS
+from ..ir.ops.layout import spec
+from ..ir.plan import Plan
+from .body import Body, Function
+from .naming import RESERVED, fresh, identifier, prose, quoted, snake, wrap
+
+SUPPORT = {
+    "fold": '''
+def fold(key, salt):
+    """The key with a number folded in; without a key there is none."""
+    return None if key is None else random.fold_in(key, salt)
+''',
+    "copy_keys": '''
+def copy_keys(key, count):
+    """One key for each of several copies of a layer."""
+    return None if key is None else jax.vmap(random.fold_in, (None, 0))(key, jnp.arange(count))
+''',
+    "copy_of": '''
+def copy_of(tree, i):
+    """The arrays of copy `i` of a repeated layer."""
+    return jax.tree.map(lambda a: a[i], tree)
+''',
+    "stacked": '''
+def stacked(trees):
+    """Equal trees as one, their arrays stacked."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+''',
+    "weighted": '''
+def weighted(mean, count):
+    """A mean as (sum, count), so that means of several batches can be joined."""
+    return mean * count, jnp.asarray(count, jnp.float32)
+''',
+}
+
+
+class ModelWriter:
+    """Writes the model of a module that has been laid out.
+
+    Args:
+        module: the module; the fact `ordered` must hold.
+        plan: the plan that was applied to it: which repeats are unrolled, and placement.
+        source: the name of the model's file, for comments.
+    """
+
+    def __init__(self, module: Module, plan: Plan, source: str):
+        self.module, self.plan, self.source = module, plan, source
+        self.helpers: dict[str, None] = {}
+        self.constants: dict[str, int] = {}
+        self.functions: dict[tuple, str] = {}
+        self.names: dict[tuple[str, int], str] = {}
+        self.inits: dict[tuple, str] = {}
+        self.texts: list[list[str]] = []
+        self.taken: set[str] = set(RESERVED)
+        self._sizes = self._named_sizes()
+
+    # Names.
+
+    def _named_sizes(self) -> dict[str, int]:
+        """Names of dims that mean the same number throughout."""
+        found: dict[str, set] = {}
+        for instance in self.module.instances:
+            for dim in instance.dims:
+                found.setdefault(dim.name, set()).add(
+                    dim.size.value if dim.size.is_constant else str(dim.size)
+                )
+        single = {n: next(iter(v)) for n, v in found.items() if len(v) == 1}
+        return {n: v for n, v in single.items() if isinstance(v, int) and n not in RESERVED}
+
+    def constant(self, dim, value: int) -> str:
+        """A constant size: the name of its dim where that means one number, else the number."""
+        if dim is not None and self._sizes.get(dim.name) == value:
+            self.constants[dim.name] = value
+            return dim.name
+        return str(value)
+
+    def use(self, *names: str) -> None:
+        """Note that source calls a helper."""
+        self.helpers.update(dict.fromkeys(names))
+
+    def unrolls(self, instance: Instance, child: str) -> bool:
+        """Whether the plan unrolls a repeat."""
+        path = f"{instance.path}.{child}" if instance.path else child
+        return self.plan.choice("roll", path) == "unroll"
+
+    def function_name(self, path: str, variant: int) -> str:
+        """The function of a variant, written when it is first asked for."""
+        if (path, variant) not in self.names:
+            self.names[(path, variant)] = self._function(self.module.instance(path), variant)
+        return self.names[(path, variant)]
+
+    # Functions.
+
+    def _identity(self, instance: Instance, variant: Variant) -> tuple:
+        """What two instances must share for one function to serve both."""
+        from ..ir.core import walk
+        from ..ir.effects import CALLS
+
+        called = []
+        for op in walk(variant.ops):
+            if op.name in CALLS:
+                child = self.module.child_of(instance, op["child"])
+                called.append(
+                    (self.function_name(child.path, op["variant"]), self.unrolls(instance, op["child"]))
+                )
+        return (instance.layer, instance.dims, variant, tuple(called), instance.states)
+
+    def _function(self, instance: Instance, index: int) -> str:
+        variant = instance.variants[index]
+        identity = self._identity(instance, variant)
+        if identity in self.functions:
+            return self.functions[identity]
+        name = fresh(identifier(snake(instance.layer)), self.taken)
+        self.taken.add(name)
+        self.functions[identity] = name
+        self.texts.append(self._write(name, instance, index))
+        return name
+
+    def _write(self, name: str, instance: Instance, index: int) -> list[str]:
+        variant = instance.variants[index]
+        found = effects(self.module, instance.path, index)
+        function = Function(self, instance, variant)
+        results = tuple(r.value for r in variant.results)
+        written = tuple(v for _, v in variant.writes)
+        body = Body(function, variant.ops, (*results, *written), 4, None)
+        arguments = ["params"] if found.params else []
+        arguments += ["state"] if found.state else []
+        for value in variant.inputs:
+            argument = body.argument(value.id, value.label)
+            arguments.append(argument)
+        root = instance.path == "" or instance.path == self.module.model
+        arguments += (["key=None"] if root else ["key"]) if found.key else []
+        arguments += (["train=False"] if root else ["train"]) if found.train or found.key else []
+        body.write()
+        gives = [body.code(r).text for r in results]
+        if found.state:
+            gives.append(self._new_state(instance, variant, body))
+        if found.metrics:
+            gives.append("{" + ", ".join(function.metrics) + "}")
+        returned = ", ".join(gives)
+        if len(returned) > 80 and found.metrics:
+            gives[-1] = "metrics"
+            body.emit("metrics = {" + ", ".join(function.metrics) + "}")
+            returned = ", ".join(gives)
+        body.emit(f"return {returned}")
+        lines = [f"def {name}({', '.join(arguments)}):", *self._docstring(instance)]
+        lines += self._shapes(function, body)
+        lines += body.lines
+        return _tidy(lines)
+
+    def _docstring(self, instance: Instance) -> list[str]:
+        place = f" ({self.source}:{instance.span.line})" if instance.span is not None else ""
+        doc = prose(instance.doc)
+        text = f'    """{prose(instance.layer)}{place}{": " + doc if doc else "."}"""'
+        if len(text) <= 100:
+            return [text]
+        import textwrap
+
+        first = f'    """{prose(instance.layer)}{place}.'
+        body = textwrap.wrap(doc, 96, initial_indent="    ", subsequent_indent="    ")
+        return [first, "", *body, '    """']
+
+    def _shapes(self, function: Function, body: Body) -> list[str]:
+        """Lines that bind the sizes of free dims from the shapes of the inputs."""
+        wanted = dict(function.dims)
+        lines = []
+        for value in function.variant.inputs:
+            here = {a[0].name: i for i, a in enumerate(value.order) if len(a) == 1}
+            names = [n for n in wanted if n in here and wanted[n] == value.order[here[n]][0]]
+            if not names:
+                continue
+            argument = body.argument(value.id)
+            places = sorted(here[n] for n in names)
+            if places == list(range(len(places))):
+                ordered = sorted(names, key=here.__getitem__)
+                rank = len(value.order)
+                cut = "" if rank == len(places) else f"[:{len(places)}]"
+                if len(places) == 1:
+                    lines.append(f"    {ordered[0]} = {argument}.shape[0]")
+                else:
+                    lines.append(f"    {', '.join(ordered)} = {argument}.shape{cut}")
+            else:
+                lines += [f"    {n} = {argument}.shape[{here[n]}]" for n in names]
+            for n in names:
+                del wanted[n]
+        return lines
+
+    def _new_state(self, instance: Instance, variant: Variant, body: Body) -> str:
+        writes = dict(variant.writes)
+        parts = []
+        for state in instance.states:
+            code = body.code(writes[state.name]).text if state.name in writes else f'state["{state.name}"]'
+            parts.append(f'"{state.name}": {code}')
+        for child in instance.children:
+            path = self.module.child_of(instance, child.name).path
+            if holds(self.module, path, "states"):
+                code = body.function.child_state.get(child.name, f'state["{child.name}"]')
+                parts.append(f'"{child.name}": {code}')
+        return "{" + ", ".join(parts) + "}"
+
+    # Initializers.
+
+    def _init(self, instance: Instance, kind: str) -> str:
+        """The function that makes the parameters, or the states, of an instance and all below it."""
+        variables = instance.params if kind == "params" else instance.states
+        children = []
+        for child in instance.children:
+            inner = self.module.child_of(instance, child.name)
+            if holds(self.module, inner.path, kind):
+                along = child.along.size.value if child.along is not None else None
+                children.append((child, self._init(inner, kind), along))
+        identity = (
+            kind, instance.layer, instance.dims, variables, tuple((c.name, f, n) for c, f, n in children)
+        )  # fmt: skip
+        if identity in self.inits:
+            return self.inits[identity]
+        root = instance.path == ""
+        base = f"init_{kind if root else snake(instance.layer)}" + ("_state" if kind == "states" else "")
+        base = {"init_states_state": "init_state"}.get(base, base)
+        name = base if root else fresh(base, self.taken)
+        self.taken.add(name)
+        self.inits[identity] = name
+        argument = "key" if kind == "params" else ""
+        lines = [f"def {name}({argument}):"]
+        if root:
+            what = "Parameters" if kind == "params" else "State"
+            lines.append(f'    """{what} of {prose(instance.layer)}, as nested dicts."""')
+        entries = []
+        for variable in variables:
+            entries.append(f'"{variable.name}": {self._initial(instance, variable, lines)}')
+        for child, function, copies in children:
+            if kind == "params":
+                self.use("fold")
+                key = f"fold(key, 0x{salt(child.name):08x})"
+                if copies is None:
+                    entries.append(f'"{child.name}": {function}({key})')
+                else:
+                    self.use("copy_keys")
+                    count = self.constant(child.along, copies)
+                    entries.append(f'"{child.name}": jax.vmap({function})(copy_keys({key}, {count}))')
+            elif copies is None:
+                entries.append(f'"{child.name}": {function}()')
+            else:
+                self.use("stacked")
+                count = self.constant(child.along, copies)
+                entries.append(f'"{child.name}": stacked([{function}()] * {count})')
+        one = "    return {" + ", ".join(entries) + "}"
+        if len(one) <= 80 or not entries:
+            lines.append(one)
+        else:
+            lines.append("    return {")
+            for entry in entries:
+                lines += wrap(f"        {entry},")
+            lines.append("    }")
+        self.texts.append(lines)
+        return name
+
+    def _initial(self, instance: Instance, variable: Variable, lines: list[str]) -> str:
+        stand_in = Variant((), variable.init.ops, ())
+        function = Function(self, instance, stand_in)
+        body = Body(function, variable.init.ops, variable.init.results, 4, None)
+        body.write()
+        for line in body.lines:
+            lines += wrap(line)
+        return body.code(variable.init.results[0]).text
+
+    # The file.
+
+    def write(self) -> str:
+        """The whole file."""
+        module = self.module
+        root = module.instances[0]
+        entry = self.function_name("", 0)
+        init_params = self._init(root, "params")
+        init_state = self._init(root, "states") if holds(module, "", "states") else None
+        tail = self._entries(root, entry, init_params, init_state)
+        head = [f'"""{prose(root.layer)}, written by Netwright from {prose(self.source)}.', ""]
+        head += [
+            f"Numbers after # are lines of {prose(self.source)}. Parameters are nested dicts, named as there.",
+            '"""',
+            "",
+        ]
+        specs = self._specs()
+        text = "\n".join(line for block in self.texts for line in block)
+        text += "\n".join(tail)
+        support = [SUPPORT[n].strip().split("\n") for n in SUPPORT if n in self.helpers]
+        ops = [HELPERS[n].strip().split("\n") for n in HELPERS if n in self.helpers]
+        whole = text + "\n".join(line for block in [*support, *ops] for line in block)
+        imports = ["import jax"] if "jax." in whole.replace("jax.numpy", "") else []
+        imports += ["import jax.numpy as jnp"] if "jnp." in whole else []
+        more = [n for n in ("lax", "random") if f"{n}." in whole.replace(f"jax.{n}", "")]
+        imports += [f"from jax import {', '.join(more)}"] if more else []
+        if "checkpoint_name(" in whole:
+            imports.append("from jax.ad_checkpoint import checkpoint_name")
+        if specs or " P(" in whole or "(P(" in whole:
+            imports.append("from jax.sharding import PartitionSpec as P")
+        constants = [f"{n} = {v}" for n, v in self._ordered_constants()]
+        blocks = [*head, *imports, ""]
+        if constants:
+            blocks += [*constants, ""]
+        if specs:
+            blocks += [*specs, ""]
+        for block in [*support, *ops, *self.texts]:
+            blocks += ["", *block, ""]
+        blocks += tail
+        return "\n".join(line.rstrip() for line in blocks).rstrip() + "\n"
+
+    def _ordered_constants(self) -> list[tuple[str, int]]:
+        order = [d.name for i in self.module.instances for d in i.dims]
+        return sorted(self.constants.items(), key=lambda item: order.index(item[0]))
+
+    def _entries(self, root: Instance, entry: str, init_params: str, init_state: str | None) -> list[str]:
+        """`init_state`, `loss` and `predict`: what the runtime calls."""
+        module = self.module
+        lines: list[str] = []
+        if init_params != "init_params":
+            raise AssertionError(init_params)
+        if init_state is None:
+            lines += ["", "def init_state():", '    """This model has no state."""', "    return {}", ""]
+        if module.kind == "loss":
+            found = effects(module, "", 0)
+            arguments = ["params"] if found.params else []
+            arguments += ["state"] if found.state else []
+            arguments += [f"batch[{quoted(v.label)}]" for v in root.variants[0].inputs]
+            arguments += ["key"] if found.key else []
+            arguments += ["train"] if found.train or found.key else []
+            gives = ["value"] + (["state"] if found.state else []) + ["metrics"]
+            lines += [
+                "",
+                "def loss(params, state, batch, key=None, train=False):",
+                '    """The loss of a batch, and (new state, metrics as (sum, count))."""',
+                *wrap(f"    {', '.join(gives)} = {entry}({', '.join(arguments)})"),
+                "    return value, (state, metrics)",
+                "",
+            ]
+        if module.model is not None:
+            lines += self._predict()
+        return lines
+
+    def _predict(self) -> list[str]:
+        module = self.module
+        instance = module.instance(module.model)
+        variant = instance.variants[0]
+        name = self.function_name(module.model, 0)
+        found = effects(module, module.model, 0)
+        inside = "".join(f'["{p}"]' for p in module.model.split(".") if p)
+        arguments = [f"params{inside}"] if found.params else []
+        arguments += [f"state{inside}"] if found.state else []
+        arguments += [f"batch[{quoted(v.label)}]" for v in variant.inputs]
+        call = f"{name}({', '.join(arguments)})"
+        count = len(variant.results)
+        extra = found.state + found.metrics
+        if extra and count == 1:
+            call += "[0]"
+        elif extra:
+            call += f"[:{count}]"
+        return [
+            "",
+            "def predict(params, state, batch):",
+            f'    """What {prose(instance.layer)} gives for a batch, in evaluation."""',
+            *wrap(f"    return {call}"),
+            "",
+        ]
+
+    # Placement.
+
+    def _specs(self) -> list[str]:
+        """The partition specs of parameters, states and batch, where the plan has a mesh."""
+        if not self.plan.mesh_axes:
+            return []
+        params = self._spec_tree("", "params")
+        states = self._spec_tree("", "states")
+        batch = {
+            v.label: self.plan.input_spec(self.module, v) for v in self.module.instances[0].variants[0].inputs
+        }
+        lines = []
+        for name, tree in (("PARAM_SPECS", params), ("STATE_SPECS", states), ("BATCH_SPECS", batch)):
+            lines += wrap(f"{name} = {_literal(tree)}")
+        return lines
+
+    def _spec_tree(self, path: str, kind: str) -> dict:
+        instance = self.module.instance(path)
+        found: dict = {}
+        for variable in instance.params if kind == "params" else instance.states:
+            found[variable.name] = self.plan.variable_spec(self.module, instance, variable)
+        for child in instance.children:
+            inner = self.module.child_of(instance, child.name)
+            if holds(self.module, inner.path, kind):
+                tree = self._spec_tree(inner.path, kind)
+                if child.mode != "one":
+                    along = self.plan.stack_spec(self.module, instance, child)
+                    tree = _prefixed(tree, along)
+                found[child.name] = tree
+        return found
+
+
+def _prefixed(tree, along: tuple[str, ...]):
+    if isinstance(tree, dict):
+        return {k: _prefixed(v, along) for k, v in tree.items()}
+    return (along, *tree)
+
+
+def _literal(tree) -> str:
+    if isinstance(tree, dict):
+        return "{" + ", ".join(f"{quoted(k)}: {_literal(v)}" for k, v in tree.items()) + "}"
+    return spec(tree)
+
+
+def _tidy(lines: list[str]) -> list[str]:
+    """Lines wrapped, without blank lines that follow each other or open and close a body."""
+    out: list[str] = []
+    for line in lines:
+        if not line.strip():
+            if out and out[-1].strip() and not out[-1].rstrip().endswith(":"):
+                out.append("")
+            continue
+        out += wrap(line)
+    while out and not out[-1]:
+        out.pop()
+    return out
+

@@ -1,0 +1,108 @@
+"""Names in emitted source: what is taken, what a name may become, how text is quoted."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+
+RESERVED = {
+    *keyword.kwlist,
+    *keyword.softkwlist,
+    *dir(builtins),
+    *("jax", "jnp", "lax", "random", "P", "params", "state", "key", "train", "batch", "metrics"),
+    *("fold", "copy_keys", "copy_of", "stacked", "weighted", "loss", "predict"),
+    *("init_params", "init_state", "checkpoint_name"),
+}
+
+
+def snake(name: str) -> str:
+    """A layer's name as a function's: `SwiGLU` is `swiglu`, `RMSNorm` `rms_norm`, `LSTMCell` `lstm_cell`."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name)
+    name = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"\W", "_", name).lower()
+
+
+def identifier(text: str) -> str:
+    """Text as an identifier that means nothing else in an emitted file."""
+    name = re.sub(r"\W", "_", text).strip("_") or "value"
+    if name[0].isdigit():
+        name = f"_{name}"
+    return f"{name}_" if name in RESERVED else name
+
+
+def fresh(base: str, taken) -> str:
+    """The first of `base`, `base_2`, `base_3`, … that is not taken."""
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    return name
+
+
+def prose(text: str) -> str:
+    """Text from a model, safe inside a triple-quoted docstring and in comments."""
+    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    text = text.replace("\\", "\\\\").replace('"', "'")
+    return " ".join(text.split())
+
+
+def quoted(text: str) -> str:
+    """Text as a Python string literal in double quotes."""
+    import json
+
+    return json.dumps(text)
+
+
+def wrap(line: str, width: int = 100) -> list[str]:
+    """A statement broken at its outermost brackets where it is too long."""
+    if len(line) <= width:
+        return [line]
+    indent = len(line) - len(line.lstrip())
+    comment = ""
+    match = re.search(r"  # [^\"']*$", line)
+    if match:
+        line, comment = line[: match.start()], line[match.start() :]
+        if len(line) <= width:
+            return [" " * indent + comment.strip(), line]
+    close = max(line.rfind(c) for c in ")]}")
+    if close < 0:
+        return [line]
+    depth = 0
+    for start in range(close, -1, -1):
+        if line[start] in ")]}":
+            depth += 1
+        elif line[start] in "([{":
+            depth -= 1
+            if depth == 0:
+                break
+    else:
+        return [line]
+    inner = split_commas(line[start + 1 : close])
+    pad = " " * (indent + 4)
+    head, tail = line[: start + 1], line[close:]
+    if len(inner) <= 1 and start > indent and len(head) > width:
+        return [line]
+    joined = pad + ", ".join(inner)
+    magic = "" if len(inner) == 1 else ","
+    body = [joined] if len(joined) <= width else [
+        part for item in inner for part in wrap(f"{pad}{item}{magic}", width)
+    ]
+    lead = [" " * indent + comment.strip()] if comment else []
+    return [*lead, head, *body, tail]
+
+
+def split_commas(text: str) -> list[str]:
+    """The parts of an argument list, split at commas outside of brackets and strings."""
+    parts, depth, start, string = [], 0, 0, False
+    for index, char in enumerate(text):
+        if char == '"' and (index == 0 or text[index - 1] != "\\"):
+            string = not string
+        if string:
+            continue
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth == 0:
+            parts.append(text[start:index].strip())
+            start = index + 1
+    last = text[start:].strip()
+    return [*parts, last] if last else parts
