@@ -4,9 +4,11 @@ from . import (  # noqa: F401
     arithmetic,
     layout,
     lookup,
+    normalising,
     pointwise,
     position,
     product,
+    reduction,
     shape,
     structure,
 )
