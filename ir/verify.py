@@ -1,8 +1,8 @@
 """The verifier: what must hold of every module, as a list of small rules.
 
-The manager runs it after each pass. Rules of form (`ir.verify_form`) come first, and the others only
-run on a module that keeps those, so that they need not guard against nonsense. A violation is a bug
-of Netwright, never a mistake of the person who wrote the model.
+The manager runs it after each pass. Rules of form (`ir.verify_form`) come first, and the others
+only run on a module that keeps those, so that they need not guard against nonsense. A violation is
+a bug of Netwright, never a mistake of the person who wrote the model.
 """
 
 from __future__ import annotations
