@@ -71,8 +71,9 @@ jax.tree.map(
 )
 
 program = build(tiny_mlp, adam(), {{"data": 2, "model": 4}})
-assert program.predict(program.init(0), {{"image": np.zeros((3, 8, 8), np.float32)}}).shape == (3, 10)
 state = program.init(0)
+three = {{"image": np.zeros((3, 8, 8), np.float32)}}
+assert program.predict(state, three).shape == (3, 10)
 program.step(state, program.put_batch(job(None).data().batch(0)))
 assert state.params["hidden"]["w"].is_deleted()  # donated
 
