@@ -1,6 +1,6 @@
 """Functions that a model's file needs where JAX has none: the writer emits those that are called.
 
-They are part of the program that a person reads. Each stands alone, and needs `jax`, `jnp` and `lax`.
+They are part of the program that a person reads. Each stands alone, and needs `jax`, `jnp`, `lax`.
 """
 
 from __future__ import annotations
@@ -102,6 +102,14 @@ def rotary_interleaved(x, axis, base, size=None):
     return jnp.concatenate((pairs, rest), axis=-1).astype(x.dtype)
 '''
 
+MEAN_POOL = '''
+def mean_pool(x, sides, strides, padding):
+    """The mean of each window, of the elements in it that are not padding."""
+    ones = jnp.ones([n if side > 1 else 1 for n, side in zip(x.shape, sides)], x.dtype)
+    number = lax.reduce_window(ones, 0.0, lax.add, sides, strides, padding)
+    return lax.reduce_window(x, 0.0, lax.add, sides, strides, padding) / number
+'''
+
 HELPERS: dict[str, str] = {
     text.split("(")[0].removeprefix("\ndef "): text.lstrip("\n")
     for text in (
@@ -114,6 +122,7 @@ HELPERS: dict[str, str] = {
         BINARY_CROSS_ENTROPY,
         ROTARY,
         ROTARY_INTERLEAVED,
+        MEAN_POOL,
     )
 }
 """The text of each function, by its name."""
