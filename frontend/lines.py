@@ -16,6 +16,7 @@ from .lexer import Word, cut, starts_statement
 MOST_CHARACTERS = 1_000_000
 MOST_COLUMNS = 10_000
 MOST_NESTED = 200
+MOST_ROWS = 1_000  # of one logical line: a bracket that stays open for longer was forgotten
 
 CLOSERS = {"LPAR": "RPAR", "LSQB": "RSQB"}
 
@@ -105,7 +106,7 @@ def _logical(
     line = Line([], indents[start])
     opened: list[Word] = []
     number = start
-    while number < len(rows):
+    while number < min(len(rows), start + MOST_ROWS):
         if opened and starts_statement(rows[number]):
             break
         for word in rows[number]:
@@ -145,7 +146,7 @@ def _close(opened: list[Word], closer: Word, told: bool, diagnostics: Diagnostic
 
 def _left_open(rows, indents, line, opened, start, end, diagnostics) -> int:
     """Where to go on after a line with open brackets: the first row that can be a line itself."""
-    number = start + 1
+    number = opened[0].line  # counts from 1: the row after it
     while number < end:
         before, row = rows[number - 1], rows[number]
         if row and (

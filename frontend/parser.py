@@ -273,8 +273,8 @@ def _joined(branches: list) -> tree.If:
 
 
 def _depth(node) -> int:
-    """How many nodes are nested in each other at most, found without recursion."""
-    deepest, left = 0, [(node, 1)]
+    """How many nodes are nested in a node at most, found without recursion."""
+    deepest, left = 0, [(node, 0)]
     while left:
         node, depth = left.pop()
         deepest = max(deepest, depth)
