@@ -17,11 +17,10 @@ from .common import (
     check_dims,
     check_mask,
     keeping_order,
-    kept_mask,
     masked,
     real,
 )
-from .reduction import ANY_DIMS, arrays, per_element
+from .reduction import ANY_DIMS, arrays, kept_masks, per_element
 
 
 def _shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
@@ -65,18 +64,19 @@ def _standardize(np, x, mask, axes, op):
     return (x - mean) / np.sqrt(variance + op["eps"])
 
 
-def _keeps(full: int, small: int):
-    """The mask, and arrays over all dims and over those that are not bracketed."""
+def _keeps(full: int, small: int, copies: int, hidden: int = 0):
+    """The mask, and arrays over all dims and over those that are not bracketed.
+
+    With a mask, `hidden` more of the latter; where it lacks dims, so many copies of it.
+    """
 
     def keeps(op: Op, types, wants) -> tuple[Keep, ...]:
-        index = op.extra("where")
         result = op.result.type
-        mask = () if index is None else (kept_mask(op, types, index, result),)
         rest = result.with_dims(d for d in result.dims if d not in op["dims"])
         return (
-            *mask,
+            *kept_masks(op, types, copies),
             *(Keep("internal", type=result),) * full,
-            *(Keep("internal", type=rest),) * small,
+            *(Keep("internal", type=rest),) * (small + (hidden if op.get("extra") else 0)),
         )
 
     return keeps
@@ -113,7 +113,7 @@ _normalising(
     "eˣ / Σ eˣ over the dims: positive numbers that add up to 1.",
     _source("jax.nn.softmax"),
     _softmax,
-    _keeps(1, 2),
+    _keeps(1, 2, 3),
     3 + TRANSCENDENTAL,
 )
 _normalising(
@@ -121,7 +121,7 @@ _normalising(
     "x - log Σ eˣ over the dims: the logarithm of softmax, without overflow.",
     _source("jax.nn.log_softmax"),
     _log_softmax,
-    _keeps(1, 1),
+    _keeps(1, 1, 2),
     3 + TRANSCENDENTAL,
 )
 _normalising(
@@ -129,7 +129,7 @@ _normalising(
     "(x - mean) / √(var + eps) over the dims.",
     _standardize_source,
     _standardize,
-    _keeps(2, 1),
+    _keeps(2, 2, 1, hidden=2),
     6,
     options={"eps": Option(1e-6)},
 )

@@ -203,18 +203,24 @@ def _small(op: Op, types) -> Keep:
     return Keep("internal", type=op.result.type)
 
 
-def _mask(op: Op, types) -> tuple[Keep, ...]:
+def kept_masks(op: Op, types, copies: int = 1) -> tuple[Keep, ...]:
+    """The mask, if any. One that lacks dims is spread over them, each time that JAX uses it."""
     index = op.extra("where")
-    return () if index is None else (kept_mask(op, types, index, types[0]),)
+    if index is None:
+        return ()
+    keep = kept_mask(op, types, index, types[0])
+    return (keep,) * (copies if keep.what == "internal" else 1)
 
 
-def _keeps(full: int = 0, small: int = 0, small_masks: int = 0, hidden: int = 0) -> Rule:
+def _keeps(
+    full: int = 0, small: int = 0, small_masks: int = 0, hidden: int = 0, copies: int = 1
+) -> Rule:
     """Arrays over all dims, and over those that are left; `hidden` more of the latter with a mask."""
 
     def keeps(op: Op, types, wants) -> tuple[Keep, ...]:
         number = small + (hidden if op.extra("where") is not None else 0)
         return (
-            *_mask(op, types),
+            *kept_masks(op, types, copies),
             *(_full(op, types),) * full,
             *(_small(op, types),) * number,
             *(internal("bool", op.result.type.dims),) * small_masks,
@@ -256,11 +262,11 @@ def _pairs(n: int) -> list[int]:
 
 
 def _prod_keeps(op: Op, types, wants) -> tuple[Keep, ...]:
-    return (*_mask(op, types), *_stretches(op, types, _halves, 2))
+    return (*kept_masks(op, types), *_stretches(op, types, _halves, 2))
 
 
 def _cumprod_keeps(op: Op, types, wants) -> tuple[Keep, ...]:
-    return (*_mask(op, types), *_stretches(op, types, _pairs, 4))
+    return (*kept_masks(op, types), *_stretches(op, types, _pairs, 4))
 
 
 # Meanings
@@ -319,12 +325,12 @@ _register(
 )  # fmt: skip
 _register(
     "var", "The variance over the dims: Σ (x - mean)² / n.", _or_helper("jnp.var", "masked_var"),
-    _np_var, _keeps(full=1, hidden=1), real, weight=4,
+    _np_var, _keeps(full=1, hidden=2), real, weight=4,
 )  # fmt: skip
 _register(
     "std", "The standard deviation over the dims: √ var.", _std,
-    lambda np, x, m, a: np.sqrt(_np_var(np, x, m, a)), _keeps(full=1, small=1, small_masks=1, hidden=1),
-    real, weight=4,
+    lambda np, x, m, a: np.sqrt(_np_var(np, x, m, a)),
+    _keeps(full=1, small=1, small_masks=1, hidden=2), real, weight=4,
 )  # fmt: skip
 _register(
     "l2norm", "The Euclidean norm over the dims: √ Σ x².", _l2norm,
@@ -333,7 +339,8 @@ _register(
 )  # fmt: skip
 _register(
     "logsumexp", "log Σ eˣ over the dims, without overflow.", _call("jax.nn.logsumexp", convert=True),
-    _np_logsumexp, _keeps(full=1, small=1, small_masks=1), real, weight=3 + TRANSCENDENTAL,
+    _np_logsumexp, _keeps(full=1, small=1, small_masks=1, copies=2), real,
+    weight=3 + TRANSCENDENTAL,
 )  # fmt: skip
 _register(
     "prod", "The product over the dims: Π x.", _call("jnp.prod"),
@@ -341,11 +348,13 @@ _register(
 )  # fmt: skip
 _register(
     "max", "The greatest over the dims. Of two values, `max(a, b)` is another op.",
-    _extreme("jnp.max", least), _np_extreme("max", -1), _keeps(full=1, small=1), same, wide=False,
+    _extreme("jnp.max", least), _np_extreme("max", -1),
+    _keeps(full=1, small=1, hidden=1), same, wide=False,
 )  # fmt: skip
 _register(
     "min", "The least over the dims. Of two values, `min(a, b)` is another op.",
-    _extreme("jnp.min", greatest), _np_extreme("min", 1), _keeps(full=1, small=1), same, wide=False,
+    _extreme("jnp.min", greatest), _np_extreme("min", 1),
+    _keeps(full=1, small=1, hidden=1), same, wide=False,
 )  # fmt: skip
 _register(
     "any", "Whether one is true, over the dims; of nothing: false.", _call("jnp.any"),
@@ -470,7 +479,7 @@ def _scan_meaning(np, args, op):
 
 
 def _scan_keeps(op: Op, types, wants) -> tuple[Keep, ...]:
-    """Of each pair that the scan joins: a of both if the product of a is needed, a and b of one."""
+    """For each pair (a1, b1), (a2, b2) that the scan joins: b1 and a2, and a1 if a2 · a1 is needed."""
     (dim,) = op["dims"]
     rest = tuple(d for d in op.result.type.dims if d != dim)
     dtype = op.result.type.dtype
@@ -478,23 +487,19 @@ def _scan_keeps(op: Op, types, wants) -> tuple[Keep, ...]:
         return (part(dtype, rest, dim.size * 4),)
     sizes: list[int] = []
 
-    def join(n: int, a_needed: bool, top: bool) -> None:
-        want_a, want_b = wants[0], wants[1] or not top
-        if not n:
-            return
-        if a_needed:
-            sizes.extend([n, n] if want_a else [])
-            sizes.extend([n] if want_a else [])
+    def join(n: int, product: bool, tangent: bool) -> None:
+        if not wants[0]:
+            sizes.append(n)
         else:
-            sizes.extend([n] if want_a else [])
-            sizes.extend([n] if want_b else [])
+            sizes.extend([n, n, n] if product else [n, n] if tangent else [n])
 
     def scan(n: int, top: bool) -> None:
         if n < 2:
             return
-        join(n // 2, n // 2 > 1, top)
+        join(n // 2, n // 2 > 1, wants[1] or not top)
         scan(n // 2, False)
-        join((n - 1) // 2, False, top)
+        if n > 2:
+            join((n - 1) // 2, False, True)
 
     scan(dim.size.value, True)
     return tuple(part(dtype, rest, n) for n in sizes)

@@ -481,7 +481,9 @@ def check_keeps(case: Case) -> None:
                 )
         with jax.enable_x64(False):
             found = residuals(call, args, wants)
-        assert sorted(expected) == found, f"{emitted.text}, {wants}"
+        assert sorted(expected) == found, (
+            f"{emitted.text}, {wants}: kept {found}, registered {sorted(expected)}"
+        )
 
 
 def concrete(dtype: str) -> str:
