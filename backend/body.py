@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..ir.core import Dim, Instance, Op, Region, Value, Variant, walk
 from ..ir.effects import CALLS, Effects, effects, salt
-from ..ir.registry import Code
+from ..ir.registry import Code, names
 from ..ir.size import Size
 from .naming import fresh, identifier
 from .source import OpSource, letters
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ATOMS = {"param", "state", "const", "size", "rename"}
 """Ops that are written where they are used, however often; they compute nothing."""
 
-STATEMENTS = {"call", "repeat", "each", "scan", "if_train", "metric"}
+STATEMENTS = {"repeat", "each", "scan", "if_train", "metric"}
 LONG = 64  # columns of an operand past which it gets a name of its own
 
 
@@ -119,6 +119,10 @@ class Body:
     def _inlines(self, op: Op, users: list[int]) -> bool:
         if op.name in STATEMENTS or len(op.results) != 1 or len(users) != 1:
             return False
+        if op.name == "call":
+            found = self._parts(op)[1]
+            if found.state or found.metrics:
+                return False
         value = op.results[0]
         if value.id in self.nested or value.id in self.preset:
             return False
@@ -128,50 +132,65 @@ class Body:
 
     # Names.
 
-    def _free(self, name: str, at: int) -> bool:
-        """Whether a name can be bound at an op without hiding what is still needed."""
+    def _free(self, name: str, at: int, strict: bool = False) -> bool:
+        """Whether a name can be bound at an op without hiding what is still needed.
+
+        Args:
+            strict: whether what the op itself still reads counts as needed.
+        """
         body: Body | None = self
         if name in self.model.taken:
             return False
         while body is not None:
             if name in body.names:
                 held = body.names[name]
-                if body is not self or held is None or self.last.get(held, -1) > at:
+                if body is not self or held is None:
+                    return False
+                last = self.last.get(held, -1)
+                if last > at or (strict and last == at):
                     return False
             body = body.outer
         return True
 
-    def name(self, value: int, at: int, base: str | None = None) -> str:
+    def name(self, value: int, at: int, base: str | None = None, strict: bool = False) -> str:
         """Bind a Python name to a value, as it is called in the model where possible."""
         if value in self.preset:
             return self.preset[value]
-        wanted = identifier(base or self._base(value))
-        name, number = wanted, 1
-        while not self._free(name, at):
+        wanted = [identifier(n) for n in ([base] if base else self._bases(value))]
+        name = next((n for n in wanted if self._free(n, at, strict)), None)
+        number = 1
+        while name is None:
             number += 1
-            name = f"{wanted}_{number}"
+            candidate = f"{wanted[-1]}_{number}"
+            name = candidate if self._free(candidate, at, strict) else None
         self.names[name] = value
         self.codes[value] = Code(name)
         return name
 
-    def _base(self, value: int) -> str:
+    def _bases(self, value: int) -> list[str]:
+        """Names for a value, best first: the model's name, the statement's, what the op makes."""
         label = self.function.values[value].label if value in self.function.values else ""
-        first, _, op = label.partition(":")
-        first = first.split(".")[0]
-        if op:
-            op = op.split(".")[0]
-            known = {"collapse": "flat", "uncollapse": "apart", "transpose": "turned", "align": "wide"}
-            return known.get(op, op) if first in ("return", "_") else first
-        if first:
-            return first
-        position = self.index.get(value)
-        if position is not None and self.ops[position].operands:
-            made = self.ops[position]
-            inner = self.code(made.operands[0])
-            stem = inner.text if inner.text.isidentifier() else made.name
-            suffix = {"collapse": "flat", "cast": "cast", "transpose": "turned"}.get(made.name, "")
-            return f"{stem}_{suffix}" if suffix and not stem.endswith(suffix) else stem
-        return "value"
+        first, _, made = label.partition(":")
+        first, made = first.split(".")[0], made.split(".")[0]
+        if first in ("return", "emit", "_"):
+            first = ""
+        if label:
+            child = made if made and made not in names() else ""
+            return [n for n in ((first, child) if first else (child, "y")) if n]
+        body: Body | None = self
+        while body is not None:
+            position = body.index.get(value)
+            if position is not None and body.ops[position].operands:
+                op = body.ops[position]
+                inner = body._bases(op.operands[0])
+                if op.name in ("collapse", "cast", "transpose"):
+                    held = body.codes.get(op.operands[0])
+                    suffix = {"collapse": "flat", "cast": "low", "transpose": "turned"}[op.name]
+                    if held is not None and held.text.isidentifier():
+                        return [f"{held.text}_{suffix}"]
+                return inner
+            body = body.outer
+        return ["y"]
 
     def argument(self, value: int, label: str = "") -> str:
         """The Python name of an argument, bound when first asked for."""
@@ -227,9 +246,11 @@ class Body:
             operand = op.operands[longest]
             if len(text) <= 24 or operand not in self.inlined:
                 break
-            name = self.temporary(self._base(operand))
+            name = self.name(operand, self.end[self.index[operand]], strict=True)
             self.emit(f"{name} = {text}", self.ops[self.index[operand]])
-            self.codes[operand] = args[longest] = Code(name)
+            args[longest] = Code(name)
+        if op.name == "call":
+            return self._call_code(op, args)
         types = [function.values[o].type for o in op.operands]
         orders = [function.values[o].order for o in op.operands]
         source = OpSource(
@@ -287,8 +308,7 @@ class Body:
                 self.names[held.text] = op.results[k].id
                 self.codes[op.results[k].id] = held
             else:
-                base = self._base(op.results[k].id)
-                names.append(self.temporary(base))
+                names.append(self.temporary(self._bases(op.results[k].id)[0]))
                 same.append(False)
                 self.codes[op.results[k].id] = Code(names[-1])
         self.emit("if train:", op)
@@ -344,15 +364,20 @@ class Body:
         return f"fold({self.key}, 0x{salt(op['child'], op['occurrence']):08x})"
 
     def _call(self, at: int, op: Op) -> None:
+        _, found, child = self._parts(op)
+        code = self._call_code(op, [self.code(o) for o in op.operands])
+        outputs = self._outputs(at, op, found, child)
+        self._collect(found, child, outputs[-1])
+        self.emit(f"{', '.join(outputs)} = {code.text}", op)
+
+    def _call_code(self, op: Op, operands: list[Code]) -> Code:
         function, found, child = self._parts(op)
         args = [f'params["{child}"]'] if found.params else []
         args += [self._state_of(child)] if found.state else []
-        args += [self.code(o).text for o in op.operands]
+        args += [o.text for o in operands]
         args += [self._key_for(op)] if found.key else []
         args += ["train"] if found.train or found.key else []
-        outputs = self._outputs(at, op, found, child)
-        self._collect(found, child, outputs[-1])
-        self.emit(f"{', '.join(outputs)} = {function}({', '.join(args)})", op)
+        return Code(f"{function}({', '.join(args)})")
 
     def _repeat(self, at: int, op: Op) -> None:
         function, found, child = self._parts(op)

@@ -81,6 +81,7 @@ class Body:
         dots: what `...` stands for; None where the layer has no `...`.
         states: for each state, its newest value.
         drawn: the declared dims, where this is an initializer.
+        natural: the dims of the arguments, in the order in which they are written.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Body:
         self.dots: tuple[Dim, ...] | None = None
         self.states: dict[str, int] = {}
         self.drawn = drawn
+        self.natural: list[Dim] = []
         self.inside: list[str] = []  # "train" and "scan", outermost first
         self.steps: dict[Dim, int] = {}
         self.returned: tuple[Val, ...] | None = None
@@ -100,6 +102,10 @@ class Body:
         self.statement = name
         self.broken = False
         self._labels: Counter[str] = Counter()
+
+    def rank(self, dim: Dim) -> tuple[int, int]:
+        """Sorts dims as the arguments have them, then those declared later."""
+        return (self.natural.index(dim) if dim in self.natural else len(self.natural), dim.id)
 
     # Statements.
 

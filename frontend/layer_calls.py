@@ -575,7 +575,7 @@ class Matcher:
                 node.span,
                 places=place,
             )
-        left = list(type_.dims)
+        left = sorted(type_.dims, key=self.body.rank)
         inner: list[Dim] = []
         for name in declared.dims:
             if isinstance(name, tree.Dots):
@@ -722,6 +722,7 @@ def elaborate_variant(
                 Value(-1, type_, body.label(argument.name, ""), axes(tuple(order)))
             )
             inputs.append(value)
+            body.natural += [d for d in order if d not in body.natural]
             body.names[argument.name] = Val(value.id, argument.span)
         for argument in inst.layer.arguments:
             if argument.name in absent and argument.default is not None:

@@ -69,7 +69,7 @@ class _Layout:
         definition = lookup(op.name)
         orders = tuple(scope.order(i) for i in op.operands)
         if definition.order is None:
-            if op.operands:
+            if op.operands and op.results:
                 raise AssertionError(f"{op.name} has no order rule")
             given = [r.order for r in op.results]
             dims = [r.order or axes(r.type.dims) for r in op.results]
