@@ -55,6 +55,7 @@ def linear_scan(a, b, axis):
 CROSS_ENTROPY = '''
 def cross_entropy(logits, ids, axis, smoothing=0.0, ignore=None):
     """-log softmax(logits)[ids] along `axis`; 0 where an id is out of range or to be ignored."""
+    ids = jnp.broadcast_to(ids, logits.shape[:axis] + logits.shape[axis:][1:])
     live = (ids >= 0) & (ids < logits.shape[axis])
     if ignore is not None:
         live &= ids != ignore

@@ -1,4 +1,4 @@
-"""Cases of ops, and what must hold of each: every op's shape, source, meaning, order and keeps agree.
+"""Cases of ops, and what must hold of each: that shape, source, meaning, order and keeps agree.
 
 A file `test_ops_*.py` beside this one registers the cases of its families and checks them:
 
@@ -64,8 +64,8 @@ class Operand:
     """An operand of a case.
 
     Attributes:
-        type: as a model writes it, such as `int[B, S]`; its order is the array's. A dim may have its
-            size with it, as in `[Y:8]`.
+        type: as a model writes it, such as `int[B, S]`; its order is the array's. A dim may have
+            its size with it, as in `[Y:8]`.
         values: (generator, shape) -> array; by default normal floats, ints from -3 to 4, any bools.
         literal: a number to be written in the operand's place.
         smooth: whether the gradient is looked at.
@@ -241,10 +241,11 @@ class Emitted:
                 exec(HELPERS[name], self.names)
         self.code = compile(self.text, f"<{case.op}>", "eval")
 
-    def __call__(self, *args: Any) -> tuple[Any, ...]:
+    def __call__(self, *args: Any, key: Any = None) -> tuple[Any, ...]:
         """The results, for operands in the wanted orders (literals stand in the source)."""
         given = {f"x{i}": a for i, a in enumerate(args)}
-        found = eval(self.code, self.names | given | {"key": random.key(0)})
+        given["key"] = random.key(0) if key is None else key
+        found = eval(self.code, self.names | given)
         found = found if isinstance(found, (tuple, list)) else (found,)
         return tuple(map(jnp.asarray, found))
 
@@ -304,7 +305,8 @@ def agree(case: Case, orders: tuple[Order, ...], seed: int = 0) -> None:
     with jax.enable_x64(True):
         emitted = Emitted(case, case.types(float="float64"), orders)
         given = [
-            arrange(a, axes(o.dims), w) for a, o, w in zip(arrays, case.operands, emitted.wanted)
+            arrange(a, axes(o.dims), w)
+            for a, o, w in zip(arrays, case.operands, emitted.wanted, strict=True)
         ]
         results = emitted(*map(jnp.asarray, given))
         assert len(results) == len(expected)
@@ -362,7 +364,8 @@ def check_order(case: Case) -> None:
             emitted = Emitted(case, case.types(), orders)
             args = case.arrays()
             given = [
-                arrange(a, axes(o.dims), w) for a, o, w in zip(args, case.operands, emitted.wanted)
+                arrange(a, axes(o.dims), w)
+                for a, o, w in zip(args, case.operands, emitted.wanted, strict=True)
             ]
             for result, order in zip(emitted(*given), emitted.results, strict=True):
                 assert result.shape == shape_of(order), emitted.text
@@ -383,13 +386,16 @@ def residuals(
     """
 
     def run(*values):
+        *values, key = values
+
         def primal(*wanted):
             left = iter(wanted)
-            return call(*(next(left) if w else v for v, w in zip(values, wants, strict=True)))
+            given = (next(left) if w else v for v, w in zip(values, wants, strict=True))
+            return call(*given, key=key)
 
         return jax.vjp(primal, *(v for v, w in zip(values, wants, strict=True) if w))
 
-    jaxpr = jax.make_jaxpr(run)(*args).jaxpr
+    jaxpr = jax.make_jaxpr(run)(*args, random.key(0)).jaxpr
     number = len(jax.eval_shape(call, *args))
     known: dict[Any, Any] = {}
     constant = object()
@@ -458,8 +464,9 @@ def check_keeps(case: Case) -> None:
         if not any(wants) or any(w and not m for w, m in zip(wants, may, strict=True)):
             continue
 
-        def call(*values):
-            return tuple(r for r, f in zip(emitted(*values), floats, strict=True) if f)
+        def call(*values, key=None):
+            found = emitted(*values, key=key)
+            return tuple(r for r, f in zip(found, floats, strict=True) if f)
 
         expected = []
         for keep in kept(emitted.op, types, wants):
