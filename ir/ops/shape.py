@@ -537,6 +537,8 @@ def _unstack_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
 def _unstack_source(c: Source) -> str:
     (dim,) = c.op["dims"]
     axis = c.axis(0, dim)
+    if dim.size == 1:  # one result stands for itself, not for a tuple of one
+        return f"{c.arg(0, 16)}.squeeze({axis})"
     more = f", axis={axis}" if len(c.orders[0]) + axis else ""
     return f"jnp.unstack({c.arg(0)}{more})"
 

@@ -51,6 +51,7 @@ CASES = register_cases(
     Case("stack", "[B, D]", "[D, B]", dims=dims("G")),
     Case("unstack", "[B, G, D]", dims=dims("G")),
     Case("unstack", "[G, B]", dims=dims("G")),
+    Case("unstack", "[B, N:1]", dims=dims("N:1")),
     Case("pad", "[B, S, D]", arrows=arrow("S", "Y:6"), before=1, after=2),
     Case("pad", "[S]", arrows=arrow("S", "T"), before=1, after=0, value=-2.5),
     Case("pad", "bool[S]", arrows=arrow("S", "T"), after=1),
