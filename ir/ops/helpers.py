@@ -111,6 +111,29 @@ def mean_pool(x, sides, strides, padding):
     return lax.reduce_window(x, 0.0, lax.add, sides, strides, padding) / number
 '''
 
+ATTENTION = '''
+def attention(q, k, v, scores, values, scale, mask=None, bias=None, cap=None, dtype=None):
+    """softmax(scale * q k + bias) v, over the keys where the mask holds; of none it is 0.
+
+    `scores` and `values` are the two products as einsum has them; scores end with queries, keys.
+    """
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    logits = scale * jnp.einsum(scores, q, k, preferred_element_type=wide)
+    if cap is not None:
+        logits = cap * jnp.tanh(logits / cap)
+    if bias is not None:
+        logits = logits + bias
+    weights = jax.nn.softmax(logits, axis=-1, where=mask)
+    return jnp.einsum(values, weights.astype(v.dtype), v, preferred_element_type=dtype)
+'''
+
+BAND = '''
+def band(queries, keys, before, after):
+    """Where a key is at most `before` positions before the query and at most `after` after it."""
+    offset = jnp.arange(queries)[:, None] - jnp.arange(keys)
+    return (offset <= before) & (offset >= -after)
+'''
+
 HELPERS: dict[str, str] = {
     text.split("(")[0].removeprefix("\ndef "): text.lstrip("\n")
     for text in (
@@ -124,6 +147,8 @@ HELPERS: dict[str, str] = {
         ROTARY,
         ROTARY_INTERLEAVED,
         MEAN_POOL,
+        ATTENTION,
+        BAND,
     )
 }
 """The text of each function, by its name."""
