@@ -3,6 +3,7 @@
 from . import (  # noqa: F401
     arithmetic,
     convolution,
+    initializer,
     layout,
     lookup,
     loss,
