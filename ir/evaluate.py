@@ -243,9 +243,10 @@ class _Run:
         return Named(array.astype(kind), flat(order))
 
     def report(self, name: str, args: tuple[Named, ...]) -> None:
-        total, count = args[0].array, args[1].array if len(args) > 1 else 1
-        before, counted = self.metrics.get(name, (0, 0))
-        self.metrics[name] = before + self.np.asarray(total, "float64"), counted + count
+        # The second operand is the weight of the first: of a mean, how many it averages.
+        weight = args[1].array if len(args) > 1 else 1
+        total, weights = self.metrics.get(name, (0.0, 0))
+        self.metrics[name] = total + args[0].array * weight, weights + weight
 
     # Bodies in bodies
 
@@ -285,7 +286,7 @@ class _Run:
         copies: list[list[Named]] = []
         carry: dict[int, Named] = {}
         for index in range(along.size.value):
-            # Dims of the caller and of the child may be equal: a part is taken before it is renamed.
+            # A dim of the child may equal one of the caller: parts are taken before renaming.
             given = [
                 _renamed(_part(a, along, index) if position in dealt else a, back[position])
                 for position, a in enumerate(args)

@@ -167,17 +167,17 @@ class _Writer:
         return text
 
     def brackets(self, attrs: dict[str, object]) -> str | None:
-        """Takes `dims`, and `arrows` if there are any, out of the attributes to be written."""
+        """Takes `dims` and `arrows` out of the attributes, and writes them between brackets."""
         dims, arrows = attrs.get("dims"), attrs.get("arrows")
-        if not _dims(dims):
+        items: list[str] = []
+        pointed = bool(arrows) and _arrows(arrows)
+        # Between brackets, no dims before arrows means that there is no attribute `dims`.
+        if _dims(dims) and (dims or not pointed):
+            items += map(self.dim, attrs.pop("dims"))
+        elif not pointed:
             return None
-        items = [self.dim(d) for d in attrs.pop("dims")]
-        if (
-            isinstance(arrows, tuple)
-            and arrows
-            and all(isinstance(a, tuple) and len(a) == 2 and all(map(_dims, a)) for a in arrows)
-        ):
-            del attrs["arrows"]
+        if pointed:
+            arrows = attrs.pop("arrows")
             items += [" -> ".join(self.side(side) for side in arrow) for arrow in arrows]
         return ", ".join(items)
 
@@ -222,3 +222,9 @@ class _Writer:
 
 def _dims(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(d, Dim) for d in value)
+
+
+def _arrows(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(a, tuple) and len(a) == 2 and all(map(_dims, a)) for a in value
+    )

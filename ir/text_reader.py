@@ -307,9 +307,10 @@ class _Reader:
         attrs: dict[str, object] = {}
         if self.sign("["):
             items = self.listed(self.bracket, "]")
-            attrs["dims"] = tuple(i for i in items if isinstance(i, Dim))
+            dims = tuple(i for i in items if isinstance(i, Dim))
             arrows = tuple(i for i in items if not isinstance(i, Dim))
             attrs |= {"arrows": arrows} if arrows else {}
+            attrs |= {"dims": dims} if dims or not arrows else {}
         self.must("(")
         operands = self.ids(")")
         if self.sign("{"):
