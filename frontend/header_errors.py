@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..ir.diagnostics import Diagnostic
 from .stumble import Stumble
 
+_SIZE_WORDS = ("NUMBER", "STAR", "PLUS", "MINUS", "DIVIDE", "EQUALS", "ARROW", "POWER")
 HEADERS = frozenset(("LAYER", "MODEL", "LOSS", "IF", "ELIF", "ELSE", "DIMS", "CONST"))
 
 
@@ -102,7 +103,7 @@ def _layer_header(at: Stumble) -> Diagnostic | None:
         if at.type() == "NUMBER":
             return at.say(
                 "missing-equals",
-                f"`{name}` is followed by `=`",
+                f"`=` is missing behind `{name}`",
                 help=at.fixed(at.index - 1, at.index - 1, f"{name} ="),
             )
     if at.inside == "(" and at.type() == "COLON" and "COMMA" in at.expected:
@@ -162,21 +163,12 @@ def types(at: Stumble) -> Diagnostic | None:
             f"`{word}` is not a type",
             at.near(-1).span,
             facts=("types are [B, S, D], int[B, S], bool[S, T]; `[]` is a single number",),
+            help=at.fixed(at.index - 1, at.index - 1, "[]"),
         )
     if (
         at.inside == "["
         and at.expected <= {"NAME", "DOTS", "RSQB", "COMMA"}
-        and at.type()
-        in (
-            "NUMBER",
-            "STAR",
-            "PLUS",
-            "MINUS",
-            "DIVIDE",
-            "EQUALS",
-            "ARROW",
-            "POWER",
-        )
+        and at.type() in _SIZE_WORDS
     ):
         if at.opener and at.type(at.opener - 1 - at.index) in ("REPEAT", "EACH", "SCAN"):
             return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..ir.diagnostics import Diagnostic, Place, Span
 from . import tree
-from .lexer import Word
+from .lexer import KEYWORDS, Word
 
 if TYPE_CHECKING:
     from .lines import Line
@@ -91,15 +91,30 @@ def unexpected_indent(line: Line, above: Line | None) -> Diagnostic:
             "the first statement of a file is not indented",
             line.words[0].span,
         )
+    if starts(line):
+        return Diagnostic(
+            "unexpected-indent",
+            "this line is indented, but the line above it opens no block",
+            line.words[0].span,
+            places=(Place(above.words[0].span, "indent it like this one"),),
+        )
+    whole = [*above.words, *line.words]
+    at = 1 if above.words[0].type == "RETURN" else 2
+    named = above.words[0].type == "RETURN" or above.words[1].type == "EQUALS"
     return Diagnostic(
         "unexpected-indent",
-        "this line is indented, but the line above it opens no block",
+        "an expression goes on in the next line only between parentheses",
         line.words[0].span,
-        places=(Place(above.words[0].span, "indent it like this one"),),
-        facts=("an expression that goes on in the next line stands between parentheses",)
-        if above.words[-1].type != "COLON" and line.words[0].type not in ("NAME", "RETURN")
-        else (),
+        help=f"{_text(whole[:at])} ({_text(above.words[at:])}\n        {_text(line.words)})"
+        if named
+        else "",
     )
+
+
+def starts(line: Line) -> bool:
+    """Whether a line starts like a statement, not like the rest of an expression."""
+    first = line.words[0]
+    return first.type in ("NAME", "DOC") or str(first) in KEYWORDS - {"and", "or", "not"}
 
 
 def bad_unindent(line: Line, outer: int, inner: int) -> Diagnostic:

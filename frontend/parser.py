@@ -171,7 +171,8 @@ class _Parser:
             done.append(self.with_block(node, line, scope, depth))
             if line.below and not isinstance(node, _OPENERS):
                 self.sink.add(errors.unexpected_indent(line.below[0], line))
-                done += self.block(line.below, scope, depth + 1)
+                if errors.starts(line.below[0]):
+                    done += self.block(line.below, scope, depth + 1)
         return tuple(_joined(node) if isinstance(node, list) else node for node in done)
 
     def with_block(self, node, line: Line, scope: str, depth: int):

@@ -138,7 +138,9 @@ def scan(at: Stumble) -> Diagnostic | None:
         return at.say(
             "missing-parentheses",
             "`carry` is followed by parentheses",
-            help="carry (h = zeros[H]())",
+            help=f"{at.text(0, at.index - 1)} ({at.text(at.index, len(at.words) - 2)}):"
+            if at.words[-1].type == "COLON" and at.index < len(at.words) - 1
+            else "carry (h = zeros[H]())",
         )
     if at.type(-2) == "SCAN" and at.type(-1) == "LSQB" and at.type() != "NAME":
         return at.say(
@@ -306,7 +308,7 @@ def glossary(at: Stumble) -> Diagnostic | None:
     if (at.type() == "COLON" or at.word == "==") and at.type(-1) == "NAME":
         return at.say(
             "missing-equals",
-            f"`{at.near(-1)}` is followed by `=`",
+            f"`=` is missing behind `{at.near(-1)}`",
             help=at.fixed(at.index - 1, at.index, f"{at.near(-1)} ="),
         )
     if (
@@ -324,7 +326,7 @@ def glossary(at: Stumble) -> Diagnostic | None:
     if at.type() == "NUMBER" and at.type(-1) == "NAME":
         return at.say(
             "missing-equals",
-            f"`{at.near(-1)}` is followed by `=`",
+            f"`=` is missing behind `{at.near(-1)}`",
             help=at.fixed(at.index, at.index - 1, "= "),
         )
     if at.type() == "NAME" and at.type(-1) in VALUE_ENDS:

@@ -127,7 +127,7 @@ def number(at: Stumble) -> Diagnostic | None:
             return at.say(
                 "bad-number",
                 f"the exponent of `{at.word}` has no digits",
-                help=at.fixed(at.index, at.index, f"{at.word}-6"),
+                facts=("numbers are written 12, 1_000, 0.5 and 1e-6",),
             )
         return at.say(
             "glued-number",
@@ -186,8 +186,8 @@ def foreign(at: Stumble) -> Diagnostic | None:
         return at.say(
             "matrix-product",
             "there is no `@`: a product says which dimension it sums over",
-            help=f"dot[D]({at.words[at.index - 1]}, w)"
-            if at.type(-1) == "NAME"
+            help=f"dot[D]({at.near(-1)}, {at.near(1)})"
+            if at.type(-1) == at.type(1) == "NAME"
             else "dot[D](x, w)",
         )
     if len(sign) > 1 and sign.endswith("=") and sign not in FOREIGN and at.index == 1:
@@ -260,6 +260,8 @@ def _loose(words: list) -> bool:
 def keyword(at: Stumble) -> Diagnostic | None:
     """Words of the language where a name should stand."""
     first = at.words[0]
+    if at.start != "line" and at.index == 0 and at.type(1) != "EQUALS":
+        return None  # a statement in a `dims:` block, rather than a name
     if (
         at.index == 1
         and first in KEYWORDS
