@@ -65,6 +65,9 @@ class Scope(Builder):
             if made is None:
                 regions = tuple(self.inside(r, visit) for r in op.regions)
                 made = self.append(replace(op, regions=regions))
+            made = tuple(made)
+            if not made:
+                continue
             for value, id in zip(old.results, made, strict=True):
                 self._map[value.id] = id
                 if value.label and not self._values[id].label and id not in self._labels:
@@ -99,7 +102,8 @@ def rewrite(
     """A module with every body rewritten.
 
     The visitor is called for each op, whose operands are already ids of the new body; it returns None
-    to keep the op (its regions are then visited in turn), or the new ids that stand for its results.
+    to keep the op (its regions are then visited in turn), or the new ids that stand for its results;
+    no ids at all for an op whose results nobody reads.
     Labels are handed on to the values that replace labelled ones. Values are renumbered in order.
 
     Args:
