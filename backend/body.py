@@ -80,6 +80,7 @@ class Body:
         self.names: dict[str, int | None] = {}  # Python name → the value that it holds
         self.preset: dict[int, str] = {}
         self.arguments: dict[int, str] = {}
+        self.salts: tuple[str, ...] = ()  # what an initializer folds into the key beforehand
         self._analyse()
 
     # What is used where.
@@ -255,7 +256,7 @@ class Body:
         orders = [function.values[o].order for o in op.operands]
         source = OpSource(
             op, types, orders, args, function.size, letters(_dims(op, orders)),
-            lambda: f"random.fold_in({self.key}, 0x{op['salt']:08x})", function.dim,
+            lambda: self._drawing_key(op), function.dim,
         )  # fmt: skip
         code = source.write()
         self.model.use(*source.helpers)
@@ -358,6 +359,13 @@ class Body:
     def _collect(self, found: Effects, child: str, name: str) -> None:
         if found.metrics:
             self.function.metrics.append(f'**{{f"{child}.{{k}}": m for k, m in {name}.items()}}')
+
+    def _drawing_key(self, op: Op) -> str:
+        own = f"0x{op['salt']:08x}"
+        if not self.salts:
+            return f"random.fold_in({self.key}, {own})"
+        self.model.use("fold")
+        return f"fold({self.key}, {', '.join((*self.salts, own))})"
 
     def _key_for(self, op: Op) -> str:
         self.model.use("fold")

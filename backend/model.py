@@ -12,9 +12,11 @@ from .naming import RESERVED, fresh, identifier, prose, quoted, snake, wrap
 
 SUPPORT = {
     "fold": '''
-def fold(key, salt):
-    """The key with a number folded in; without a key there is none."""
-    return None if key is None else random.fold_in(key, salt)
+def fold(key, *salts):
+    """The key with numbers folded in, one after the other; without a key there is none."""
+    for salt in salts:
+        key = None if key is None else random.fold_in(key, salt)
+    return key
 ''',
     "copy_keys": '''
 def copy_keys(key, count):
@@ -55,6 +57,7 @@ class ModelWriter:
         self.functions: dict[tuple, str] = {}
         self.names: dict[tuple[str, int], str] = {}
         self.inits: dict[tuple, str] = {}
+        self._counted: dict[str, dict[tuple, int]] = {}
         self.texts: list[list[str]] = []
         self.taken: set[str] = set(RESERVED)
         self._sizes = self._named_sizes()
@@ -207,63 +210,86 @@ class ModelWriter:
 
     def _init(self, instance: Instance, kind: str) -> str:
         """The function that makes the parameters, or the states, of an instance and all below it."""
-        variables = instance.params if kind == "params" else instance.states
-        children = []
-        for child in instance.children:
-            inner = self.module.child_of(instance, child.name)
-            if holds(self.module, inner.path, kind):
-                along = child.along.size.value if child.along is not None else None
-                children.append((child, self._init(inner, kind), along))
-        identity = (
-            kind, instance.layer, instance.dims, variables, tuple((c.name, f, n) for c, f, n in children)
-        )  # fmt: skip
+        identity = self._init_identity(instance, kind)
         if identity in self.inits:
             return self.inits[identity]
         root = instance.path == ""
-        base = f"init_{kind if root else snake(instance.layer)}" + ("_state" if kind == "states" else "")
-        base = {"init_states_state": "init_state"}.get(base, base)
-        name = base if root else fresh(base, self.taken)
+        what = {"params": "init_params", "states": "init_state"}[kind]
+        name = what if root else fresh(
+            f"init_{snake(instance.layer)}" + ("_state" if kind == "states" else ""), self.taken
+        )  # fmt: skip
         self.taken.add(name)
         self.inits[identity] = name
-        argument = "key" if kind == "params" else ""
-        lines = [f"def {name}({argument}):"]
+        lines = [f"def {name}({'key' if kind == 'params' else ''}):"]
         if root:
-            what = "Parameters" if kind == "params" else "State"
-            lines.append(f'    """{what} of {prose(instance.layer)}, as nested dicts."""')
-        entries = []
-        for variable in variables:
-            entries.append(f'"{variable.name}": {self._initial(instance, variable, lines)}')
-        for child, function, copies in children:
-            if kind == "params":
-                self.use("fold")
-                key = f"fold(key, 0x{salt(child.name):08x})"
-                if copies is None:
-                    entries.append(f'"{child.name}": {function}({key})')
-                else:
-                    self.use("copy_keys")
-                    count = self.constant(child.along, copies)
-                    entries.append(f'"{child.name}": jax.vmap({function})(copy_keys({key}, {count}))')
-            elif copies is None:
-                entries.append(f'"{child.name}": {function}()')
-            else:
-                self.use("stacked")
-                count = self.constant(child.along, copies)
-                entries.append(f'"{child.name}": stacked([{function}()] * {count})')
-        one = "    return {" + ", ".join(entries) + "}"
-        if len(one) <= 80 or not entries:
-            lines.append(one)
-        else:
-            lines.append("    return {")
-            for entry in entries:
-                lines += wrap(f"        {entry},")
-            lines.append("    }")
+            group = "Parameters" if kind == "params" else "States"
+            lines.append(f'    """{group} of {prose(instance.layer)}, as nested dicts."""')
+        entries = self._entries_of(instance, kind, (), lines)
+        lines += _dict(entries, "    return ", "")
         self.texts.append(lines)
         return name
 
-    def _initial(self, instance: Instance, variable: Variable, lines: list[str]) -> str:
-        stand_in = Variant((), variable.init.ops, ())
-        function = Function(self, instance, stand_in)
+    def _init_identity(self, instance: Instance, kind: str) -> tuple:
+        """What two instances must share for one initializing function to serve both."""
+        variables = instance.params if kind == "params" else instance.states
+        children = tuple(
+            (c.name, c.mode, c.along, self._init_identity(i, kind)) for c, i in self._holding(instance, kind)
+        )
+        return (kind, instance.layer, instance.dims, variables, children)
+
+    def _holding(self, instance: Instance, kind: str):
+        for child in instance.children:
+            inner = self.module.child_of(instance, child.name)
+            if holds(self.module, inner.path, kind):
+                yield child, inner
+
+    def _entries_of(self, instance: Instance, kind: str, salts: tuple[str, ...], lines: list[str]) -> list:
+        """Names with their source, or with entries of their own where no function is worth while."""
+        entries: list = []
+        for variable in instance.params if kind == "params" else instance.states:
+            entries.append((variable.name, self._initial(instance, variable, salts, lines)))
+        for child, inner in self._holding(instance, kind):
+            folded = (*salts, f"0x{salt(child.name):08x}")
+            identity = self._init_identity(inner, kind)
+            tiny = len(inner.params if kind == "params" else inner.states) == 1 and not any(
+                self._holding(inner, kind)
+            )
+            if child.mode == "one" and (tiny or self._uses(identity, kind) == 1):
+                entries.append((child.name, self._entries_of(inner, kind, folded, lines)))
+                continue
+            function = self._init(inner, kind)
+            count = self.constant(child.along, child.along.size.value) if child.along is not None else ""
+            if kind == "params":
+                self.use("fold")
+                key = f"fold(key, {', '.join(folded)})"
+                if child.mode == "one":
+                    source = f"{function}({key})"
+                else:
+                    self.use("copy_keys")
+                    source = f"jax.vmap({function})(copy_keys({key}, {count}))"
+            elif child.mode == "one":
+                source = f"{function}()"
+            else:
+                self.use("stacked")
+                source = f"stacked([{function}()] * {count})"
+            entries.append((child.name, source))
+        return entries
+
+    def _uses(self, identity: tuple, kind: str) -> int:
+        """How many instances an initializing function would serve."""
+        if kind not in self._counted:
+            found: dict[tuple, int] = {}
+            for instance in self.module.instances:
+                known = self._init_identity(instance, kind)
+                found[known] = found.get(known, 0) + 1
+            self._counted[kind] = found
+        return self._counted[kind][identity]
+
+    def _initial(self, instance: Instance, variable: Variable, salts: tuple[str, ...], lines) -> str:
+        """Source of an initial value; statements that it needs are added to `lines`."""
+        function = Function(self, instance, Variant((), variable.init.ops, ()))
         body = Body(function, variable.init.ops, variable.init.results, 4, None)
+        body.salts = salts
         body.write()
         for line in body.lines:
             lines += wrap(line)
@@ -397,6 +423,24 @@ class ModelWriter:
                     tree = _prefixed(tree, along)
                 found[child.name] = tree
         return found
+
+
+def _dict(entries: list, before: str, after: str) -> list[str]:
+    """A nested dict as source: on one line where it is short, else an entry a line."""
+    one = before + _flat(entries) + after
+    if len(one) <= 88:
+        return [one]
+    indent = " " * (len(before) - len(before.lstrip()))
+    lines = [before + "{"]
+    for name, source in entries:
+        lead = f"{indent}    {quoted(name)}: "
+        lines += _dict(source, lead, ",") if isinstance(source, list) else wrap(f"{lead}{source},")
+    return [*lines, f"{indent}}}{after}"]
+
+
+def _flat(entries: list) -> str:
+    parts = (f"{quoted(n)}: {_flat(s) if isinstance(s, list) else s}" for n, s in entries)
+    return "{" + ", ".join(parts) + "}"
 
 
 def _prefixed(tree, along: tuple[str, ...]):

@@ -80,7 +80,7 @@ def wrap(line: str, width: int = 100) -> list[str]:
         return [line]
     inner = split_commas(line[start + 1 : close])
     pad = " " * (indent + 4)
-    head, tail = line[: start + 1], line[close:]
+    head, tail = line[: start + 1], " " * indent + line[close:]
     if len(inner) <= 1 and start > indent and len(head) > width:
         return [line]
     joined = pad + ", ".join(inner)

@@ -71,7 +71,7 @@ def call_op(body: Body, written: str, node: tree.Call, labels) -> Any:
 
 def _makes(definition: OpDef) -> bool:
     """Whether an op makes an array of the dims in its brackets out of nothing."""
-    return definition.family == "creation"
+    return definition.family == "random" and not definition.operands
 
 
 def _bind(body: Body, definition: OpDef, written: str, node: tree.Call):

@@ -1,0 +1,264 @@
+"""The command line: `netwright`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+EPILOG = """
+\b
+A folder with a model and a recipe is all that is needed:
+  netwright check examples/shakespeare     proves the shapes
+  netwright train examples/shakespeare     writes the program and runs it
+  netwright sample runs/shakespeare        text from the trained model
+  netwright emit examples/shakespeare -o mine    the program alone, to keep
+"""
+WRONG = 1  # exit code: what was given is wrong
+
+
+class Setting(click.ParamType):
+    """`NAME=VALUE` of a dim or constant."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.partition("=")
+        words: dict[str, Any] = {"true": True, "false": False, "none": None}
+        if not equals or not name.isidentifier():
+            self.fail(f"{value!r} is not of the form NAME=VALUE, such as D=256", param, ctx)
+        if text in words:
+            return name, words[text]
+        for kind in (int, float):
+            try:
+                return name, kind(text)
+            except ValueError:
+                continue
+        self.fail(f"{text!r} is not a number, true, false or none", param, ctx)
+        raise AssertionError
+
+
+def teaches(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what a person can put right into a message and exit code 1."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from ..ir.diagnostics import InputError, render
+
+        try:
+            return function(*args, **kwargs)
+        except InputError as error:
+            color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+            for diagnostic in error.diagnostics:
+                click.echo(render(diagnostic, error.sources, color) + "\n", err=True)
+            count = len(error.diagnostics)
+            click.echo(f"{count} mistake{'s' if count != 1 else ''}", err=True)
+            sys.exit(WRONG)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {place}{(error.strerror or str(error)).lower()}", err=True)
+            sys.exit(WRONG)
+
+    return wrapped
+
+
+setting = click.option(
+    "--set",
+    "settings",
+    type=Setting(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Another size of a dim or value of a constant, such as D=256. May be repeated.",
+)
+entry = click.option("--entry", metavar="NAME", help="A loss or model; by default the file's last loss.")
+existing = click.Path(path_type=Path)
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="netwright", prog_name="netwright")
+def main() -> None:
+    """Prove, plan and write neural networks as JAX programs of your own."""
+
+
+@main.command()
+@click.argument("model", type=existing)
+@setting
+@entry
+@teaches
+def check(model: Path, settings: tuple, entry: str | None) -> None:
+    """Prove the shapes of MODEL, a *.nw file or a folder that has one.
+
+    Every size is checked for all values of the free dims. What cannot be settled before the data are
+    known is listed as a requirement, and tested when they are.
+    """
+    from . import driver
+
+    loaded = driver.load(model, dict(settings), entry)
+    from ..ir.diagnostics import render
+
+    for warning in loaded.warnings:
+        click.echo(render(warning, loaded.sources) + "\n", err=True)
+    module = loaded.module
+    free = f" for every {', '.join(module.free)}" if module.free else ""
+    click.echo(f"{loaded.path}: {module.kind} {module.name} is right{free}")
+    layers = len({i.layer for i in module.instances})
+    instances = len(module.instances)
+    click.echo(f"{instances} instances of {layers} layers, {_parameters(module)} parameters")
+    for line in loaded.requirements:
+        click.echo(f"requires {line}")
+
+
+def _parameters(module: Any) -> str:
+    from ..ir.census import census
+
+    total = census(module).parameters
+    return f"{total.value:,}" if total.is_constant else str(total)
+
+
+@main.command()
+@click.argument("model", type=existing)
+@setting
+@entry
+@click.option("--after", metavar="PASS", help="As it is after a pass: simplify, precision, shard, layout.")
+@click.option("--parameters", is_flag=True, help="A table of the parameters instead, by path.")
+@click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed.")
+@teaches
+def show(
+    model: Path,
+    settings: tuple,
+    entry: str | None,
+    after: str | None,
+    parameters: bool,
+    print_after: tuple[str, ...],
+) -> None:
+    """Show what Netwright makes of MODEL: its intermediate form, or its parameters."""
+    from . import driver
+
+    loaded = driver.load(model, dict(settings), entry)
+    if parameters:
+        from ..ir.census import census, table
+
+        click.echo(table(census(loaded.module)))
+        return
+    from ..ir.text import show as text
+
+    if after is None and not print_after:
+        click.echo(text(loaded.module))
+        return
+    module = driver.compile_up_to(loaded, after, print_after)
+    if after is not None:
+        click.echo(text(module))
+
+
+@main.command()
+@click.argument("folder", type=existing)
+@click.option("-o", "--output", type=existing, required=True, metavar="DIR", help="Where to write it.")
+@setting
+@click.option("--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed.")
+@click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed.")
+@teaches
+def emit(
+    folder: Path, output: Path, settings: tuple, plan_file: Path | None, print_after: tuple[str, ...]
+) -> None:
+    """Write the training program of FOLDER, which has a model.nw and a recipe.toml.
+
+    The program needs jax, optax, numpy and safetensors, and nothing of Netwright. Files in it that you
+    have edited are never overwritten.
+    """
+    from . import driver
+
+    files = driver.program_of(folder, dict(settings), plan_file, print_after)
+    from ..backend.program import write_program
+
+    changed = write_program(files, output)
+    click.echo(f"{output}: {len(changed)} files written" if changed else f"{output}: nothing has changed")
+    click.echo(f"run it:  python {output / 'train.py'}")
+
+
+@main.command()
+@click.argument("folder", type=existing)
+@setting
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after step N.")
+@click.option("--run", "run", type=existing, metavar="DIR", help="The run's folder; by default runs/NAME.")
+@click.option("--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed.")
+@teaches
+def train(
+    folder: Path, settings: tuple, steps: int | None, run: Path | None, plan_file: Path | None
+) -> None:
+    """Train the model in FOLDER: write its program into a new run, and run that.
+
+    Ctrl-C stops after the step with a checkpoint, and says how to go on.
+    """
+    from . import driver, running
+
+    files = driver.program_of(folder, dict(settings), plan_file)
+    run = run or running.new_run(files.name)
+    running.start(files, run, steps)
+
+
+@main.command()
+@click.argument("run", type=existing)
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after step N.")
+@teaches
+def resume(run: Path, steps: int | None) -> None:
+    """Go on with RUN from its newest checkpoint, bit for bit as if it had never stopped."""
+    from . import running
+
+    more = ("--steps", str(steps)) if steps is not None else ()
+    running.call(run, "--resume", str(run), *more)
+
+
+@main.command(name="eval")
+@click.argument("run", type=existing)
+@teaches
+def evaluate(run: Path) -> None:
+    """Evaluate the newest checkpoint of RUN on all of the held-out data."""
+    from . import running
+
+    running.call(run, "evaluate", "--run", str(run))
+
+
+@main.command()
+@click.argument("run", type=existing)
+@click.option("--prompt", default="\n", metavar="TEXT", help="What to go on from.")
+@click.option("--length", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Bytes.")
+@click.option(
+    "--temperature", type=click.FloatRange(0), default=0.8, show_default=True, metavar="T",
+    help="How daring; 0 always takes the likeliest.",
+)  # fmt: skip
+@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest only.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the drawing.")
+@teaches
+def sample(
+    run: Path, prompt: str, length: int, temperature: float, top_k: int | None, seed: int
+) -> None:
+    """Text from the newest checkpoint of RUN, a trained language model."""
+    from . import running
+
+    more = ("--top-k", str(top_k)) if top_k is not None else ()
+    running.call(
+        run, "sample", "--run", str(run), "--prompt", prompt, "--length", str(length),
+        "--temperature", str(temperature), "--seed", str(seed), *more,
+    )  # fmt: skip
+
+
+@main.command(hidden=True)
+@click.argument("file", type=existing)
+def replay(file: Path) -> None:
+    """Run again the passes that failed on a module, from the FILE that the failure left."""
+    from ..passes.manager import PassError, ReplayError
+    from ..passes.manager import replay as again
+
+    try:
+        again(str(file))
+    except (PassError, ReplayError, OSError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(WRONG)
+    click.echo("it does not fail any more")

@@ -1,0 +1,74 @@
+"""Runs: every command on a run uses the run's own program, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ..ir.diagnostics import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from ..backend.program import ProgramFiles
+
+PROGRAM = "program"
+
+
+def new_run(name: str) -> Path:
+    """The first folder `runs/NAME`, `runs/NAME-2`, … that does not exist."""
+    base = Path("runs") / name
+    run, number = base, 1
+    while run.exists():
+        number += 1
+        run = base.with_name(f"{name}-{number}")
+    return run
+
+
+def start(files: ProgramFiles, run: Path, steps: int | None) -> NoReturn:
+    """Write a program into a run and train it there; leaves with the program's exit code."""
+    from ..backend.program import write_program
+
+    if (run / PROGRAM).exists() and any((run / "checkpoints").glob("step-*")):
+        raise InputError(
+            [
+                Diagnostic(
+                    "run-exists",
+                    f"{run} already holds a run",
+                    facts=("a run is never overwritten",),
+                    help=f"netwright resume {run}, or --run with another folder",
+                )
+            ]
+        )
+    write_program(files, run / PROGRAM)
+    more = ("--steps", str(steps)) if steps is not None else ()
+    call(run, "--run", str(run), *more)
+
+
+def call(run: Path, *arguments: str) -> NoReturn:
+    """Run the program of a run, and leave with its exit code. Signals reach it."""
+    script = run / PROGRAM / "train.py"
+    if not script.is_file():
+        raise InputError(
+            [
+                Diagnostic(
+                    "no-run",
+                    f"{run} is not a run: there is no {script}",
+                    help="name the folder that `netwright train` made, such as runs/shakespeare",
+                )
+            ]
+        )
+    command = [sys.executable, str(script), *_before(arguments), *arguments]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONSAFEPATH": ""}) as process:
+        # The terminal sends Ctrl-C to both; SIGTERM comes to this process alone and is handed on.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+        code = process.wait()
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+def _before(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The option that has the program speak of `netwright` commands; it follows an action's name."""
+    return ("--commands", "netwright")
