@@ -108,6 +108,14 @@ def signs(at: Stumble) -> Diagnostic | None:
             "`->` cannot stand here",
             facts=("it renames a dimension between brackets, and stands before a layer's results",),
         )
+    if kind == "DOT" and "DOTS" in at.expected:
+        last = at.index + (at.type(1) == "DOT")
+        return at.say(
+            "dots",
+            "`...` has three dots",
+            at.here.to(at.words[last].span),
+            help=at.fixed(at.index, last, "..."),
+        )
     if kind == "DOTS":
         return at.say(
             "dots",

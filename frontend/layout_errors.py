@@ -48,8 +48,8 @@ def _closed(opener: Word, closer: str, words: list[Word]) -> str:
 def _text(words: Sequence[Word]) -> str:
     """Words of one row, with the space that was between them."""
     text = ""
-    for before, word in zip([None, *words[:-1]], words, strict=True):
-        gap = 0 if before is None else word.column - before.end_column
+    for index, word in enumerate(words):
+        gap = word.column - words[index - 1].end_column if index else 0
         text += " " * gap + (f'"""{word}"""' if word.type == "DOC" else word)
     return text
 
@@ -100,7 +100,7 @@ def unexpected_indent(line: Line, above: Line | None) -> Diagnostic:
         )
     whole = [*above.words, *line.words]
     at = 1 if above.words[0].type == "RETURN" else 2
-    named = above.words[0].type == "RETURN" or above.words[1].type == "EQUALS"
+    named = len(above.words) > at and above.words[at - 1].type in ("RETURN", "EQUALS")
     return Diagnostic(
         "unexpected-indent",
         "an expression goes on in the next line only between parentheses",

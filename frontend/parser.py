@@ -232,7 +232,10 @@ class _Parser:
     def doc(self, lines: list[Line]) -> tuple[str, list[Line]]:
         """The docstring that lines start with, if they do, and the lines after it."""
         if lines and [word.type for word in lines[0].words] == ["DOC"]:
-            return _clean(lines[0].words[0]), [*lines[0].below, *lines[1:]]
+            doc, *rest = lines
+            if doc.below:
+                self.sink.add(errors.unexpected_indent(doc.below[0], doc))
+            return _clean(doc.words[0]), doc.below + rest
         return "", lines
 
 

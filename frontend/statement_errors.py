@@ -301,7 +301,7 @@ def _block_line(at: Stumble) -> Diagnostic | None:
 
 def glossary(at: Stumble) -> Diagnostic | None:
     """Items of `dims:` and `const:`, in a block or on a line."""
-    if at.kind not in ("DIMS", "CONST") and at.start == "line":
+    if at.kind not in ("DIMS", "CONST", ""):
         return None
     if at.inside:
         return None

@@ -50,8 +50,8 @@ class Stumble:
 
     @property
     def kind(self) -> str:
-        """The kind of the first word, which says what statement is meant."""
-        return self.words[0].type
+        """The kind of the first word, which says what statement is meant, if any is."""
+        return self.words[0].type if self.start == "line" else ""
 
     @property
     def here(self) -> Span:

@@ -1,6 +1,8 @@
 """Good sources become the trees that they should."""
 
 import ast
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -284,6 +286,12 @@ def test_precedence_is_that_of_python(text):
         return
     assert file is not None
     assert show(file.items[0].body[0].values[0]) == wanted
+
+
+def test_importing_is_light():
+    script = "import sys, netwright.frontend.parser; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout
+    assert not {"rich", "numpy", "networkx", "jax", "scipy"} & set(loaded.split())
 
 
 # Layout.

@@ -4,6 +4,7 @@ import re
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from netwright.frontend.parser import parse
@@ -15,10 +16,10 @@ WORD = re.compile(r'"""|\w+|\s+|.', re.DOTALL)
 SPACES = ["\n", "\n    ", "\n\t", "  ", "\r", "\x00", "\u00a0", "\u2028", "\ud800", "\ufeff"]
 WORDS = """
     ( ) [ ] : , = -> <- ... + - * ** / // == < . if else elif use param state scan carry emit return
-    metric layer model loss dims const import repeat each not and or true x D 3 2x 1e .5 \"\"\" "a" '
+    metric layer model loss dims const import repeat each not and or true x D 3 2x 1e .5 "a" '
     @ ; \\ é – class for def lambda True >> += ! { } T shape # $ _
 """
-STRANGE = [*WORDS.split(), *SPACES]
+STRANGE = [*WORDS.split(), '"""', *SPACES]
 
 
 def check(text: str) -> None:
@@ -52,7 +53,7 @@ def mutated(draw) -> str:
     return "".join(parts)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(mutated())
 def test_mutated_sources(text):
     check(text)
@@ -67,6 +68,26 @@ def test_word_salad(text):
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.text(), st.binary().map(lambda b: b.decode("latin-1"))))
 def test_any_text(text):
+    check(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dims:\n    param",
+        "dims:\n    use",
+        "const:\n    x\n        +",
+        "layer A(x: [D]) -> [D]:\n    x\n        + 1",
+        "layer A(x: [D]) -> [D]:\n    return\n        + 1",
+        "layer A(x: [D]) -> [D]:\n    y = x\n        * 1",
+        "\n(a\n)(\n",
+        '"""a"""\n    dims: D',
+        "[",
+        "layer A(",
+        '"""',
+    ],
+)
+def test_once_fatal(text):
     check(text)
 
 
