@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations, islice, pairwise
 from typing import TypeAlias
 
-from netwright.ir.size import Size, SizeError
+from netwright.ir.size import DivisionByZero, Size, SizeError
 from netwright.ir.size_proof import Case, Fuel, absorb_case, low, prove_case
 from netwright.ir.size_text import Parser, SizeSyntaxError, left_text, right_text, split_remainder
 
@@ -71,12 +71,14 @@ class Divides:
 
     def __init__(self, divisor: int | Size, a: int | Size):
         _set(self, divisor=divisor, a=a)
+        if self.divisor == 0:
+            raise DivisionByZero(f"{self} divides by 0")
 
     def holds(self, values: Mapping[str, int]) -> bool:
         """Whether it is true for these values; `SizeError` if a size is not defined for them."""
         divisor = self.divisor.evaluate(values)
         if not divisor:
-            raise SizeError(f"{self} divides by 0")
+            raise DivisionByZero(f"{self} divides by 0")
         return self.a.evaluate(values) % divisor == 0
 
     def __str__(self) -> str:
@@ -139,11 +141,12 @@ def prove(
     claim: Claim,
     assumptions: Iterable[Claim] = (),
     lower: Mapping[str, int] | None = None,
-    steps: int = 400,
+    work: int = 4000,
 ) -> Verdict:
     """Whether the claim holds for all free sizes for which the assumptions hold.
 
-    `lower` gives lower bounds of free sizes, where they are more than 1. `steps` bounds the work.
+    `lower` gives lower bounds of free sizes, where they are more than 1. `work` bounds the proof,
+    in terms looked at.
     The counterexample is a small one: the search tries values by their sum, and then larger ones,
     which it shrinks. It gives a value to each free size of the claim and of the assumptions that
     share free sizes with it.
@@ -161,7 +164,7 @@ def prove(
         positives=(*(f.size for f in facts if not f.exact), *_defined(claim)),
         origin=tuple((name, Size.free(name)) for name in spoken),
     )
-    fuel = Fuel(steps)
+    fuel = Fuel(work)
     absorbed = absorb_case(case)
     if absorbed is None:  # what is assumed contradicts itself
         return Verdict("proven")
@@ -246,18 +249,19 @@ class _Search:
         return map(self.values, islice(_compositions(len(self.unknowns)), 400))
 
     def large(self) -> Iterator[dict[str, int]]:
-        """The same value for all, one value apart from the others, and a fixed mixture."""
+        """One value apart from 1, the same for all, one value apart from that, and a mixture."""
         numbers = {2, 3, 5, 7, 8, 16, 17, 31, 64, 100, 128, 1000, 1024, 10**6, 10**9}
         for size in vars(self.claim).values():
             numbers.update(m for k in _constants(size) for m in (k - 1, k, k + 1, 2 * k) if m > 0)
         ordered = sorted(numbers)[:60]
         count, mixture = len(self.unknowns), 1
         for number in ordered:
-            yield self.values([number] * count)
+            for place in range(min(count, 8)):
+                yield self.values(number if i == place else 1 for i in range(count))
         for number in ordered:
-            for place in range(min(count, 8) if count > 1 else 0):
-                yield self.values([number if i == place else 1 for i in range(count)])
-                yield self.values([1 if i == place else number for i in range(count)])
+            yield self.values([number] * count)
+            for place in range(min(count, 8)):
+                yield self.values(1 if i == place else number for i in range(count))
         for _ in range(200):
             picks = []
             for _ in range(count):

@@ -72,14 +72,14 @@ class Size:
             return x
         if not isinstance(x, int) or isinstance(x, bool):
             raise TypeError(f"a size is an integer or a Size, not {x!r}")
-        return _make({(): x})
+        return polynomial({(): x})
 
     @staticmethod
     def free(name: str) -> Size:
         """A free size: some integer of at least 1."""
         if not re.fullmatch(NAME, name) or name in ("min", "max"):
             raise SizeError(f"{name!r} cannot be the name of a size")
-        return _make({(name,): 1})
+        return polynomial({(name,): 1})
 
     @staticmethod
     def atom_of(atom: Atom) -> Size:
@@ -136,7 +136,7 @@ class Size:
         """The size with factors replaced, those inside of atoms first; None leaves one alone."""
         total = _ZERO
         for monomial, coefficient in self.terms:
-            product = _make({(): coefficient})
+            product = polynomial({(): coefficient})
             for factor in monomial:
                 if isinstance(factor, Atom):
                     rebuilt = RULES[factor.op](*(a.replace(change) for a in factor.args))
@@ -145,7 +145,7 @@ class Size:
                         continue
                     factor = rebuilt.atom
                 new = change(factor)
-                product *= _make({(factor,): 1}) if new is None else new
+                product *= polynomial({(factor,): 1}) if new is None else new
             total += product
         return total
 
@@ -168,13 +168,13 @@ class Size:
         return self._hash
 
     def __neg__(self) -> Size:
-        return _make({m: -c for m, c in self.terms})
+        return polynomial({m: -c for m, c in self.terms})
 
     def __add__(self, other: int | Size) -> Size:
         table = dict(self.terms)
         for monomial, c in Size.of(other).terms:
             table[monomial] = table.get(monomial, 0) + c
-        return _make(table)
+        return polynomial(table)
 
     def __sub__(self, other: int | Size) -> Size:
         return self + -Size.of(other)
@@ -188,7 +188,7 @@ class Size:
             for n, d in other.terms:
                 mn = tuple(sorted(m + n, key=_rank)) if m and n else m or n
                 table[mn] = table.get(mn, 0) + c * d
-        return _make(table)
+        return polynomial(table)
 
     def __floordiv__(self, other: int | Size) -> Size:
         return _floordiv(self, Size.of(other))
@@ -219,7 +219,7 @@ class Size:
         raise AttributeError("a Size is immutable")
 
     def __reduce__(self) -> tuple:
-        return _make, (dict(self.terms),)
+        return polynomial, (dict(self.terms),)
 
 
 def _rank(factor: Factor) -> tuple:
@@ -229,7 +229,7 @@ def _rank(factor: Factor) -> tuple:
     return (factor.op, *(a.key for a in factor.args))
 
 
-def _make(table: Mapping[Monomial, int]) -> Size:
+def polynomial(table: Mapping[Monomial, int]) -> Size:
     """The size of the given terms, put in order."""
     rows = [(-len(m), tuple(map(_rank, m)), c, m) for m, c in table.items() if c]
     if len(rows) > 1:
@@ -261,11 +261,11 @@ def _make(table: Mapping[Monomial, int]) -> Size:
     return size
 
 
-_ZERO = _make({})
+_ZERO = polynomial({})
 
 
 def _wrap(op: str, *args: Size) -> Size:
-    return _make({(Atom(op, args),): 1})
+    return polynomial({(Atom(op, args),): 1})
 
 
 def _evaluate(factor: Factor, values: Mapping[str, int]) -> int:
@@ -278,14 +278,14 @@ def _evaluate(factor: Factor, values: Mapping[str, int]) -> int:
     if factor.op in ("min", "max"):
         return min(args) if factor.op == "min" else max(args)
     if not args[1]:
-        raise DivisionByZero(f"{_make({(factor,): 1})} divides by 0")
+        raise DivisionByZero(f"{polynomial({(factor,): 1})} divides by 0")
     return args[0] // args[1] if factor.op == "//" else args[0] % args[1]
 
 
 # Division
 
 
-def _over(monomial: Monomial, divisor: Monomial) -> Monomial | None:
+def without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
     """The monomial without the factors of the divisor; None if it lacks one."""
     rest = list(monomial)
     for factor in divisor:
@@ -308,10 +308,10 @@ def exact_quotient(a: int | Size, b: int | Size) -> Size | None:
     (lead, unit), quotient = b.terms[0], _ZERO
     while rest.terms:
         monomial, c = rest.terms[0]
-        over = _over(monomial, lead)
+        over = without(monomial, lead)
         if over is None or c % unit:
             return None
-        step = _make({over: c // unit})
+        step = polynomial({over: c // unit})
         quotient, rest = quotient + step, rest - step * b
     return quotient
 
@@ -325,12 +325,12 @@ def _split(a: Size, b: Size) -> tuple[Size, Size]:
     parts: dict[Monomial, int] = {}
     left: dict[Monomial, int] = {}
     for monomial, c in a.terms:
-        over = _over(monomial, divisor)
+        over = without(monomial, divisor)
         if over is not None and (c % k == 0 or not monomial):
             parts[over] = c // k
             c %= k
         left[monomial] = c
-    return _make(parts), _make(left)
+    return polynomial(parts), polynomial(left)
 
 
 def _within(a: Size, b: Size) -> bool:
@@ -357,7 +357,7 @@ def _common(a: Size, b: Size) -> Size:
                     left.remove(factor)
                     shared.append(factor)
             monomial = tuple(shared)
-    return _make({monomial: number})
+    return polynomial({monomial: number})
 
 
 def _shrink(a: Size, b: Size) -> tuple[Size, Size, Size, int]:
@@ -402,7 +402,7 @@ def _floordiv(a: Size, b: Size) -> Size:
     ]
     if len(inner) == 1:  # (x // y + r) // b = (x + r * y) // (y * b)
         x, y = inner[0].args
-        return whole + _floordiv(x + (rest - _make({(inner[0],): 1})) * y, y * b)
+        return whole + _floordiv(x + (rest - polynomial({(inner[0],): 1})) * y, y * b)
     return whole + _wrap("//", rest, b)
 
 
@@ -420,13 +420,13 @@ def _mod(a: Size, b: Size) -> Size:
         for factor in monomial:
             if isinstance(factor, Atom) and factor.op == "%":
                 x, y = factor.args
-                others = _over(monomial, (factor,))
+                others = without(monomial, (factor,))
                 if others is not None and exact_quotient(y, b) is not None:
-                    return _mod(rest + _make({others: c}) * x - _make({monomial: c}), b)
+                    return _mod(rest + polynomial({others: c}) * x - polynomial({monomial: c}), b)
     if b.is_constant:  # coefficients nearest to 0; the constant is not negative
         k = b.value
         near = {m: c % k - (k if m and 2 * (c % k) > k else 0) for m, c in rest.terms}
-        rest = _make(near)
+        rest = polynomial(near)
     if _within(rest, b):
         return rest
     if _within(-1 - rest, b):
@@ -476,7 +476,7 @@ def power(size: int | Size, exponent: int) -> Size:
     """The size times itself, `exponent` (0 or more) times."""
     if exponent < 0 or exponent > 64:
         raise SizeError(f"the exponent {exponent} is not from 0 to 64")
-    result = _make({(): 1})
+    result = polynomial({(): 1})
     for _ in range(exponent):
         result *= size
     return result

@@ -23,9 +23,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from math import gcd, lcm
+from math import gcd, inf, lcm, prod
 
-from netwright.ir.size import Atom, DivisionByZero, Factor, Size, SizeError, exact_quotient
+from netwright.ir.size import (
+    Atom,
+    DivisionByZero,
+    Factor,
+    Monomial,
+    Size,
+    SizeError,
+    exact_quotient,
+    polynomial,
+    without,
+)
 from netwright.ir.size_bounds import lower_bound, upper_bound
 
 MAX_MODULUS = 64
@@ -38,14 +48,14 @@ class Spent(Exception):
 
 @dataclass
 class Fuel:
-    """How many steps are left, and values to try where a proof failed for lack of truth."""
+    """How much work is left, in terms looked at, and values to try where a proof failed."""
 
-    steps: int = 500
+    work: int
     hints: list[dict[str, int]] = field(default_factory=list)
 
-    def spend(self, steps: int = 1) -> None:
-        self.steps -= steps
-        if self.steps < 0:
+    def spend(self, size: Size) -> None:
+        self.work -= 4 + size.weight
+        if self.work < 0:
             raise Spent
 
 
@@ -88,36 +98,30 @@ class Case:
 
 def low(size: Size) -> float:
     bound = lower_bound(size)
-    return float("-inf") if bound is None else bound
+    return -inf if bound is None else bound
 
 
 def linear(size: Size) -> Iterator[tuple[Factor, Size, Size]]:
     """(f, C, R) with size = C * f + R, for each f that is nowhere in C and R."""
-    seen = dict.fromkeys(f for m, _ in size.terms for f in m)
-    for factor in seen:
-        product, rest = Size.of(0), Size.of(0)
+    for factor in dict.fromkeys(f for m, _ in size.terms for f in m):
+        product: dict[Monomial, int] = {}
+        rest: dict[Monomial, int] = {}
         for monomial, c in size.terms:
-            term = Size.of(c)
-            for other in monomial:
-                term *= Size.of(1) if other == factor else of_factor(other)
-            count = monomial.count(factor)
-            if count > 1:
+            if any(_inside(factor, f) for f in monomial) or monomial.count(factor) > 1:
                 break
-            product, rest = (product + term, rest) if count else (product, rest + term)
+            over = without(monomial, (factor,))
+            (rest if over is None else product)[monomial if over is None else over] = c
         else:
-            if isinstance(factor, Atom):
-                hidden = factor in product.atoms() + rest.atoms()
-            else:
-                hidden = factor in product.names + rest.names
-            if not hidden:
-                yield factor, product, rest
+            yield factor, polynomial(product), polynomial(rest)
 
 
-def of_factor(factor: Factor) -> Size:
-    """The size that is just this factor."""
+def _inside(factor: Factor, other: Factor) -> bool:
+    """Whether the other is an atom with the factor inside."""
+    if isinstance(other, str):
+        return False
     if isinstance(factor, str):
-        return Size.free(factor)
-    return Size.atom_of(factor)
+        return any(factor in a.names for a in other.args)
+    return any(factor in a.atoms() for a in other.args)
 
 
 # Using what is known
@@ -195,15 +199,15 @@ def _solve(size: Size) -> tuple[str, Size] | None:
 def _solve_divides(a: Size, divisor: Size) -> tuple[str, Size] | None:
     if a.symbol and a.symbol not in divisor.names and low(divisor) >= 1:
         return a.symbol, divisor * a
-    if not divisor.is_constant or not 0 < divisor.value <= 1 << 16:
+    if not divisor.is_constant or divisor.value < 1:
         return None
     for factor, product, rest in linear(a):
         if isinstance(factor, str) and product.is_constant and rest.is_constant:
             k, c, r = divisor.value, product.value, rest.value
             step = k // gcd(k, c)
-            for first in range(1, step + 1):
-                if (c * first + r) % k == 0:
-                    return factor, Size.free(factor) * step + (first - step)
+            if r % gcd(k, c) == 0:
+                first = -r // gcd(k, c) * pow(c // gcd(k, c), -1, step) % step or step
+                return factor, Size.free(factor) * step + (first - step)
     return None
 
 
@@ -215,12 +219,9 @@ def _reduce(size: Size, zeros: tuple[Size, ...]) -> Size:
             continue
         for _ in range(8):
             for monomial, c in size.terms:
-                over = list(monomial)
-                if all(f in over and not over.remove(f) for f in lead):  # type: ignore[func-returns-value]
-                    factor = Size.of(c * unit)
-                    for f in over:
-                        factor *= of_factor(f)
-                    size = size - factor * zero
+                over = without(monomial, lead)
+                if over is not None:
+                    size = size - zero * polynomial({over: c * unit})
                     break
             else:
                 break
@@ -264,7 +265,7 @@ def settle(case: Case, fuel: Fuel) -> bool:
         known = absorb(case)
         if known is None:
             return True
-        fuel.spend()
+        fuel.spend(known.size)
         return _settle(known, fuel)
     except DivisionByZero:  # the claim is not about these values
         return True
@@ -287,20 +288,25 @@ def _settle(case: Case, fuel: Fuel) -> bool:
     for atom in atoms:
         if atom.op in ("min", "max"):
             return all(settle(c, fuel) for c in _compare(case, atom))
-    sides = (flat, -flat) if case.exact else (flat,)
-    if all(_relax(side, case.positives, fuel, 4) for side in sides):
-        return True
-    if flat != size and not case.exact and _relax(size, case.positives, fuel, 4):
+    if not case.exact and any(
+        _relax(s, case.positives, fuel, 4) for s in dict.fromkeys((flat, size))
+    ):
         return True
     for name, most in _ranges(case):
         return all(settle(case.put(name, value), fuel) for value in range(1, most + 1))
     moduli: dict[str, int] = {}
     _moduli(size, 1, moduli)
+    if case.exact and prod(moduli.values()) > MAX_MODULUS:
+        for atom in atoms:
+            if named := _quotient(atom):
+                return all(settle(c, fuel) for c in _name_quotient(case, *named))
     for name, modulus in sorted(moduli.items(), key=lambda item: (item[1], item[0])):
         if 1 < modulus <= MAX_MODULUS:
             free = Size.free(name) * modulus
             cases = (case.put(name, free + (r - modulus)) for r in range(1, modulus + 1))
             return all(settle(c, fuel) for c in cases)
+    if case.exact and all(_relax(side, case.positives, fuel, 4) for side in (flat, -flat)):
+        return True
     if atoms or case.exact or case.peeled >= 12:
         return _fail(case, fuel)
     name = size.names[case.peeled % len(size.names)]
@@ -355,17 +361,47 @@ def _moduli(size: Size, scale: int, moduli: dict[str, int]) -> None:
                 _moduli(arg, abs(inner), moduli)
 
 
+def _quotient(atom: Atom) -> tuple[str, Size, Size, Size] | None:
+    """(name, c, R, k) if the atom is c * name + R over or modulo k, for c = 1 or -1."""
+    a, k = atom.args
+    if k.is_constant and 1 < k.value <= MAX_MODULUS and len(a.names) > 1:
+        for factor, product, rest in linear(a):
+            if isinstance(factor, str) and product in (1, -1):
+                return factor, product, rest, k
+    return None
+
+
+def _name_quotient(case: Case, name: str, c: Size, rest: Size, k: Size) -> Iterator[Case]:
+    """The cases c * name + rest = k * q + r, with q in place of the name.
+
+    q is moved to be at least 1; where it has no least value, it is a difference of two free sizes.
+    """
+    q, least = Size.free(name), low(c * Size.free(name) + rest)
+    if least == -inf:
+        other, taken = name, {n for _, size in case.origin for n in size.names}
+        while other in taken:
+            other += ".0"
+        q -= Size.free(other)
+    else:
+        q += int(least) // k.value - 1
+    for r in range(k.value):
+        value = c * (k * q + (r - rest))
+        new = case.put(name, value)
+        yield replace(new, positives=(*new.positives, value - 1))
+
+
 def _relax(size: Size, positives: tuple[Size, ...], fuel: Fuel, depth: int) -> bool:
     """Prove `size >= 0` by the rule on floors, bounds of remainders, and what is known."""
     if low(size) >= 0:
         return True
     if depth == 0 or size.is_constant or size.weight > MAX_WEIGHT:
         return False
+    fuel.spend(size)
     for i, known in enumerate(positives):
         times = exact_quotient(size, known) if known != 0 else None
         if times is not None and low(times) >= 0:
             return True
-        if _relax(size - known, positives[:i] + positives[i + 1 :], fuel, depth - 1):
+        if _relax(size - known, positives[i + 1 :], fuel, depth - 1):
             return True
     for factor, product, rest in linear(size):
         if isinstance(factor, str) or factor.op not in ("//", "%"):
@@ -374,7 +410,6 @@ def _relax(size: Size, positives: tuple[Size, ...], fuel: Fuel, depth: int) -> b
         up, down = low(product) >= 0, low(-product) >= 0
         if low(b) < 1 or not (up or down):
             continue
-        fuel.spend()
         if factor.op == "//":
             floor = a - b + 1 if up else a
             worst = [product * floor + b * rest + b - 1]
