@@ -156,7 +156,9 @@ class Body:
     def name(self, value: int, at: int, base: str | None = None, strict: bool = False) -> str:
         """Bind a Python name to a value, as it is called in the model where possible."""
         if value in self.preset:
-            return self.preset[value]
+            name = self.preset[value]
+            self.names[name], self.codes[value] = value, Code(name)
+            return name
         wanted = [identifier(n) for n in ([base] if base else self._bases(value))]
         name = next((n for n in wanted if self._free(n, at, strict)), None)
         number = 1

@@ -99,32 +99,19 @@ class ModelWriter:
 
     # Functions.
 
-    def _identity(self, instance: Instance, variant: Variant) -> tuple:
-        """What two instances must share for one function to serve both."""
-        from ..ir.core import walk
-        from ..ir.effects import CALLS
-
-        called = []
-        for op in walk(variant.ops):
-            if op.name in CALLS:
-                child = self.module.child_of(instance, op["child"])
-                called.append(
-                    (self.function_name(child.path, op["variant"]), self.unrolls(instance, op["child"]))
-                )
-        return (instance.layer, instance.dims, variant, tuple(called), instance.states)
-
     def _function(self, instance: Instance, index: int) -> str:
-        variant = instance.variants[index]
-        identity = self._identity(instance, variant)
-        if identity in self.functions:
-            return self.functions[identity]
-        name = fresh(identifier(snake(instance.layer)), self.taken)
-        self.taken.add(name)
-        self.functions[identity] = name
-        self.texts.append(self._write(name, instance, index))
-        return name
+        """One function serves all instances whose source is the same, up to the place in the tree."""
+        signature, *body = self._write(instance, index)
+        identity = (instance.layer, signature, *body)
+        if identity not in self.functions:
+            name = fresh(identifier(snake(instance.layer)), self.taken)
+            self.taken.add(name)
+            self.functions[identity] = name
+            self.texts.append([*wrap(f"def {name}({signature}):"), *body])
+        return self.functions[identity]
 
-    def _write(self, name: str, instance: Instance, index: int) -> list[str]:
+    def _write(self, instance: Instance, index: int) -> list[str]:
+        """The arguments of a function, and the lines of its body."""
         variant = instance.variants[index]
         found = effects(self.module, instance.path, index)
         function = Function(self, instance, variant)
@@ -151,10 +138,8 @@ class ModelWriter:
             body.emit("metrics = {" + ", ".join(function.metrics) + "}")
             returned = ", ".join(gives)
         body.emit(f"return {returned}")
-        lines = [f"def {name}({', '.join(arguments)}):", *self._docstring(instance)]
-        lines += self._shapes(function, body)
-        lines += body.lines
-        return _tidy(lines)
+        lines = [*self._docstring(instance), *self._shapes(function, body), *body.lines]
+        return [", ".join(arguments), *_tidy(lines)]
 
     def _docstring(self, instance: Instance) -> list[str]:
         place = f" ({self.source}:{instance.span.line})" if instance.span is not None else ""
@@ -224,7 +209,7 @@ class ModelWriter:
         if root:
             group = "Parameters" if kind == "params" else "States"
             lines.append(f'    """{group} of {prose(instance.layer)}, as nested dicts."""')
-        entries = self._entries_of(instance, kind, (), lines)
+        entries = self._entries_of(instance, kind, (), lines, {})
         lines += _dict(entries, "    return ", "")
         self.texts.append(lines)
         return name
@@ -243,11 +228,11 @@ class ModelWriter:
             if holds(self.module, inner.path, kind):
                 yield child, inner
 
-    def _entries_of(self, instance: Instance, kind: str, salts: tuple[str, ...], lines: list[str]) -> list:
+    def _entries_of(self, instance: Instance, kind: str, salts: tuple[str, ...], lines: list[str], held: dict) -> list:
         """Names with their source, or with entries of their own where no function is worth while."""
         entries: list = []
         for variable in instance.params if kind == "params" else instance.states:
-            entries.append((variable.name, self._initial(instance, variable, salts, lines)))
+            entries.append((variable.name, self._initial(instance, variable, salts, lines, held)))
         for child, inner in self._holding(instance, kind):
             folded = (*salts, f"0x{salt(child.name):08x}")
             identity = self._init_identity(inner, kind)
@@ -255,7 +240,7 @@ class ModelWriter:
                 self._holding(inner, kind)
             )
             if child.mode == "one" and (tiny or self._uses(identity, kind) == 1):
-                entries.append((child.name, self._entries_of(inner, kind, folded, lines)))
+                entries.append((child.name, self._entries_of(inner, kind, folded, lines, held)))
                 continue
             function = self._init(inner, kind)
             count = self.constant(child.along, child.along.size.value) if child.along is not None else ""
@@ -285,15 +270,21 @@ class ModelWriter:
             self._counted[kind] = found
         return self._counted[kind][identity]
 
-    def _initial(self, instance: Instance, variable: Variable, salts: tuple[str, ...], lines) -> str:
-        """Source of an initial value; statements that it needs are added to `lines`."""
+    def _initial(self, instance: Instance, variable: Variable, salts: tuple[str, ...], lines, held) -> str:
+        """Source of an initial value.
+
+        Statements that it needs are added to `lines`, and the names that they bind to `held`.
+        """
         function = Function(self, instance, Variant((), variable.init.ops, ()))
         body = Body(function, variable.init.ops, variable.init.results, 4, None)
         body.salts = salts
+        body.names.update(held)
         body.write()
+        code = body.code(variable.init.results[0]).text
         for line in body.lines:
             lines += wrap(line)
-        return body.code(variable.init.results[0]).text
+        held.update(dict.fromkeys(body.names))
+        return code
 
     # The file.
 

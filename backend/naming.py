@@ -65,19 +65,10 @@ def wrap(line: str, width: int = 100) -> list[str]:
         line, comment = line[: match.start()], line[match.start() :]
         if len(line) <= width:
             return [" " * indent + comment.strip(), line]
-    close = max(line.rfind(c) for c in ")]}")
-    if close < 0:
+    groups = _groups(line)
+    if not groups:
         return [line]
-    depth = 0
-    for start in range(close, -1, -1):
-        if line[start] in ")]}":
-            depth += 1
-        elif line[start] in "([{":
-            depth -= 1
-            if depth == 0:
-                break
-    else:
-        return [line]
+    start, close = max(groups, key=lambda g: g[1] - g[0])
     inner = split_commas(line[start + 1 : close])
     pad = " " * (indent + 4)
     head, tail = line[: start + 1], " " * indent + line[close:]
@@ -90,6 +81,24 @@ def wrap(line: str, width: int = 100) -> list[str]:
     ]
     lead = [" " * indent + comment.strip()] if comment else []
     return [*lead, head, *body, tail]
+
+
+def _groups(line: str) -> list[tuple[int, int]]:
+    """Where the outermost brackets of a line open and close."""
+    groups, depth, start, string = [], 0, 0, False
+    for index, char in enumerate(line):
+        if char == '"' and line[index - 1] != "\\":
+            string = not string
+        if string:
+            continue
+        if char in "([{":
+            start = index if depth == 0 else start
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+            if depth == 0:
+                groups.append((start, index))
+    return groups
 
 
 def split_commas(text: str) -> list[str]:

@@ -307,7 +307,10 @@ class Body:
             if set(made["dims"]) == set(x.dims):
                 mask = made.extra("where")
                 count = (
-                    self.builder.add("count", made.operands[mask], dims=made["dims"], span=span)
+                    self.builder.add(
+                        "count", made.operands[mask], dims=made["dims"], span=span,
+                        label=self.label(f"{name}_count", "count"), extra=("where",),
+                    )
                     if mask is not None
                     else self.builder.add("size", size=x.elements(), span=span)
                 )
