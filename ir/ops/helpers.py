@@ -134,6 +134,16 @@ def band(queries, keys, before, after):
     return (offset <= before) & (offset >= -after)
 '''
 
+FFT = '''
+def fft(x, axes, imaginary=None, inverse=False):
+    """The discrete Fourier transform over `axes`, as its real and its imaginary part."""
+    z = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if imaginary is not None:
+        z = lax.complex(z, imaginary.astype(z.dtype))
+    z = jnp.fft.ifftn(z, axes=axes) if inverse else jnp.fft.fftn(z, axes=axes)
+    return z.real.astype(x.dtype), z.imag.astype(x.dtype)
+'''
+
 HELPERS: dict[str, str] = {
     text.split("(")[0].removeprefix("\ndef "): text.lstrip("\n")
     for text in (
@@ -149,6 +159,7 @@ HELPERS: dict[str, str] = {
         MEAN_POOL,
         ATTENTION,
         BAND,
+        FFT,
     )
 }
 """The text of each function, by its name."""

@@ -9,9 +9,9 @@ from itertools import combinations
 from ..core import Dim, Op, Order, Type
 from ..named import Named, union
 from ..order import apart, squeezed
-from ..registry import Brackets, Code, Keep, Levels, OpDef, ShapeError, Source, register
+from ..registry import Brackets, Code, Keep, Levels, OpDef, Option, ShapeError, Source, register
 from ..size import Size
-from .common import count, promote
+from .common import check_dims, count, promote
 
 GUESS = 64
 """What a free size counts for when the order of a product of many operands is chosen."""
@@ -203,6 +203,74 @@ register(
         flops=_flops,
         keeps=_keeps,
         order=_order,
+        linear=True,
+    )
+)
+
+
+# fft
+
+
+def _fft_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
+    check_dims(op, types[0])
+    for i, type_ in enumerate(types):
+        if type_.kind != "float":
+            raise ShapeError("not-float", "fft takes floats", i, (f"this is {type_}",))
+        if type_.dims != types[0].dims:
+            raise ShapeError(
+                "dims-do-not-align",
+                "the imaginary part must have the dims of the real part",
+                i,
+                (f"the real part is {types[0]}", f"the imaginary part {type_}"),
+            )
+    found = Type(promote(*(t.dtype for t in types)), types[0].dims)
+    return found, found
+
+
+def _fft_order(op: Op, orders: tuple[Order, ...]) -> tuple[tuple[Order, ...], tuple[Order, ...]]:
+    order = apart(squeezed(orders[0]), op["dims"])
+    return (order,) * len(orders), (order, order)
+
+
+def _fft_source(c: Source) -> str:
+    axes = tuple(sorted(c.axis(0, d) for d in c.op["dims"]))
+    more = f", {c.arg(1)}" if len(c.orders) > 1 else ""
+    more += ", inverse=True" if c.op.get("inverse", False) else ""
+    return f"{c.helper('fft')}({c.arg(0)}, {axes}{more})"
+
+
+def _fft_meaning(np, args, op):
+    dims = args[0].dims
+    z = args[0].array + (1j * args[1].over(dims) if len(args) > 1 else 0)
+    axes = tuple(map(dims.index, op["dims"]))
+    z = np.fft.ifftn(z, axes=axes) if op.get("inverse", False) else np.fft.fftn(z, axes=axes)
+    return Named(z.real, dims), Named(z.imag, dims)
+
+
+def _fft_flops(types: tuple[Type, ...], op: Op) -> Size:
+    """The usual 5 n log n, with 16 for the logarithm of a size that is not known."""
+    length = count(op["dims"])
+    return types[0].elements() * (5 * (length.value.bit_length() if length.is_constant else 16))
+
+
+register(
+    OpDef(
+        "fft",
+        "product",
+        "The discrete Fourier transform: `re, im = fft[T](x)` has at f the sum of x · "
+        "e^(-2πi·f·t/T) over t, as real and imaginary part; f goes by the name of T. x may have "
+        "an imaginary part as a second operand. `inverse` goes back, dividing by T.",
+        _fft_shape,
+        _fft_source,
+        _fft_meaning,
+        operands=("x",),
+        optional=("imaginary",),
+        options={"inverse": Option(False, ("bool",))},
+        brackets=Brackets(dims=(1, None)),
+        precision="wide",
+        flops=_fft_flops,
+        keeps=lambda op, types, wants: (),
+        order=_fft_order,
         linear=True,
     )
 )

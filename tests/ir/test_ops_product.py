@@ -21,6 +21,9 @@ CASES = register_cases(
     Case(
         "dot", "[B, D]", "[D, F]", dims=dims("D"), accumulate="float32", skip=("meaning", "order")
     ),
+    Case("fft", "[B, S, D]", dims=dims("S")),
+    Case("fft", "[B, S, D]", dims=dims("S D")),
+    Case("fft", "[B, S]", "[S, B]", dims=dims("B"), extra=("imaginary",), inverse=True),
 )
 
 
