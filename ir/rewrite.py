@@ -27,6 +27,12 @@ class Scope(Builder):
         self.module, self.instance, self.variant, self.variable = module, instance, variant, variable
         self._map: dict[int, int] = {}
         self._labels: dict[int, str] = {}
+        self._taken: set[str] = set()
+
+    def define(self, value: Value) -> Value:
+        """As in `Builder`; labels in use are remembered."""
+        self._taken.add(value.label)
+        return super().define(value)
 
     def new(self, old: int) -> int:
         """The new id of a value of the old body."""
@@ -55,7 +61,9 @@ class Scope(Builder):
         results = tuple(self._map[r] for r in region.results)
         if finish is not None:
             results = finish(results)
-        return Region(fresh, self.close(), results)
+        ops = self.close()
+        arguments = tuple(replace(v, label=self._labels.get(v.id, v.label)) for v in fresh)
+        return Region(arguments, ops, results)
 
     def visit(self, ops: Iterable[Op], visit: Visit) -> None:
         """Rewrite ops into the current body."""
@@ -70,8 +78,11 @@ class Scope(Builder):
                 continue
             for value, id in zip(old.results, made, strict=True):
                 self._map[value.id] = id
-                if value.label and not self._values[id].label and id not in self._labels:
+                # The visitor may have kept the labelled value, and put another after it.
+                free = value.label not in self._taken and id not in self._labels
+                if free and not self._values[id].label:
                     self._labels[id] = value.label
+                    self._taken.add(value.label)
 
     def close(self) -> tuple[Op, ...]:
         return tuple(self._labelled(op) for op in super().close())

@@ -97,24 +97,23 @@ def ids(module: Module) -> Iterator[Violation]:
     """In a body every value is defined once, and before it is read; what a region defines is not
     seen outside of it."""
     for instance in module.instances:
-        for where, inputs, ops in bodies(instance):
+        for (where, inputs, ops), ends in zip(bodies(instance), _ends(instance), strict=True):
             defined: set[int] = set()
             scope: set[int] = set()
             yield from _define(instance, where, inputs, defined, scope)
             yield from _scoped(instance, where, ops, defined, scope)
-            for what, id in _ends(instance, where):
+            for what, id in ends:
                 if id not in scope:
                     yield Violation("ids", instance.path, f"{what} reads %{id}, not defined there")
 
 
-def _ends(instance: Instance, where: str) -> Iterator[tuple[str, int]]:
-    for index, variant in enumerate(instance.variants):
-        if where == f"variant {index}":
-            yield from ((f"the result {r.name}", r.value) for r in variant.results)
-            yield from ((f"the write of {name}", id) for name, id in variant.writes)
+def _ends(instance: Instance) -> Iterator[list[tuple[str, int]]]:
+    """For each of the `bodies`: what its end reads."""
+    for variant in instance.variants:
+        read = [(f"the result {r.name}", r.value) for r in variant.results]
+        yield read + [(f"the write of {name}", id) for name, id in variant.writes]
     for variable in (*instance.params, *instance.states):
-        if where == f"init of {variable.name}":
-            yield from ((where, id) for id in variable.init.results)
+        yield [(f"init of {variable.name}", id) for id in variable.init.results]
 
 
 def _define(
@@ -239,6 +238,8 @@ _WANTED = {
 def operands(module: Module) -> Iterator[Violation]:
     """An op has as many operands, and as many regions, as its entry says."""
     for instance, op in _ops(module):
+        if op.name not in REGISTRY:
+            continue
         definition, count = lookup(op.name), len(op.operands)
         extra = op.get("extra", ())
         if definition.family == "structure":

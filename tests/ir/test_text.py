@@ -91,7 +91,7 @@ modules = st.builds(
         st.builds(
             Claim,
             st.builds(
-                lambda kind, a, b: kind(a, b),
+                lambda kind, a, b: kind(a if a != 0 else Size.of(5), b if b != 0 else Size.of(5)),
                 st.sampled_from([Equal, AtLeast, Divides]),
                 sizes,
                 sizes,
