@@ -50,7 +50,7 @@ def teaches(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from ..ir.diagnostics import InputError, render
+        from .ir.diagnostics import InputError, render
 
         try:
             return function(*args, **kwargs)
@@ -101,7 +101,7 @@ def check(model: Path, settings: tuple, entry: str | None) -> None:
     from . import driver
 
     loaded = driver.load(model, dict(settings), entry)
-    from ..ir.diagnostics import render
+    from .ir.diagnostics import render
 
     for warning in loaded.warnings:
         click.echo(render(warning, loaded.sources) + "\n", err=True)
@@ -116,7 +116,7 @@ def check(model: Path, settings: tuple, entry: str | None) -> None:
 
 
 def _parameters(module: Any) -> str:
-    from ..ir.census import census
+    from .ir.census import census
 
     total = census(module).parameters
     return f"{total.value:,}" if total.is_constant else str(total)
@@ -143,11 +143,11 @@ def show(
 
     loaded = driver.load(model, dict(settings), entry)
     if parameters:
-        from ..ir.census import census, table
+        from .ir.census import census, table
 
         click.echo(table(census(loaded.module)))
         return
-    from ..ir.text import show as text
+    from .ir.text import show as text
 
     if after is None and not print_after:
         click.echo(text(loaded.module))
@@ -175,7 +175,7 @@ def emit(
     from . import driver
 
     files = driver.program_of(folder, dict(settings), plan_file, print_after)
-    from ..backend.program import write_program
+    from .backend.program import write_program
 
     changed = write_program(files, output)
     click.echo(f"{output}: {len(changed)} files written" if changed else f"{output}: nothing has changed")
@@ -253,8 +253,8 @@ def sample(
 @click.argument("file", type=existing)
 def replay(file: Path) -> None:
     """Run again the passes that failed on a module, from the FILE that the failure left."""
-    from ..passes.manager import PassError, ReplayError
-    from ..passes.manager import replay as again
+    from .passes.manager import PassError, ReplayError
+    from .passes.manager import replay as again
 
     try:
         again(str(file))

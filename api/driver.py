@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ..ir.core import Module
-from ..ir.diagnostics import Diagnostic, Diagnostics, InputError
+from .ir.core import Module
+from .ir.diagnostics import Diagnostic, Diagnostics, InputError, nearest
 
 if TYPE_CHECKING:
-    from ..backend.program import ProgramFiles
-    from ..ir.plan import Plan
-    from ..ir.recipe import Recipe
+    from .backend.program import ProgramFiles
+    from .ir.plan import Plan
+    from .ir.recipe import Recipe
+    from .passes.manager import Pipeline
 
 MODEL, RECIPE = "model.nw", "recipe.toml"
 DEEP = 20_000  # frames; nested expressions are elaborated by recursion, 200 levels deep at most
@@ -56,9 +57,9 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, entry: str | No
     Raises:
         InputError: everything that is wrong with it.
     """
-    from ..frontend.elaborate import check_unused_layers, elaborate
-    from ..frontend.names import load as read
-    from ..passes.check import check, requirements
+    from .frontend.elaborate import check_unused_layers, elaborate
+    from .frontend.names import load as read
+    from .passes.check import check, requirements
 
     sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEP))
     path = model_path(Path(path))
@@ -69,37 +70,40 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, entry: str | No
         reached = {i.layer for i in module.instances} if module is not None else set(file.layers)
         check_unused_layers(file, diagnostics, reached)
     if module is not None:
-        module = check(module, diagnostics)
+        try:
+            module = check(module)
+        except InputError as error:
+            diagnostics.found += error.diagnostics
     diagnostics.raise_errors()
     assert module is not None
     warnings = tuple(d for d in diagnostics if d.severity == "warning")
     return Loaded(path, module, tuple(requirements(module)), warnings, diagnostics.sources)
 
 
-def read_recipe(folder: Path) -> Recipe:
-    """The recipe beside a model.
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe, from its file or the folder that it is in.
 
     Raises:
         InputError: everything that is wrong with it.
     """
-    from ..frontend.recipe import read_recipe as read
+    from .frontend.recipe import read_recipe as read
 
     diagnostics = Diagnostics()
-    recipe = read(Path(folder) / RECIPE, diagnostics)
+    path = Path(path)
+    recipe = read(path / RECIPE if path.is_dir() else path, diagnostics, overrides)
     diagnostics.raise_errors()
     assert recipe is not None
     return recipe
 
 
-def pipeline(print_after: Iterable[str] = ()):
+def pipeline() -> Pipeline:
     """The passes in order."""
-    from ..passes.layout import Layout
-    from ..passes.manager import Pipeline
-    from ..passes.precision import Precision
-    from ..passes.shard import Shard
-    from ..passes.simplify import Simplify
+    from .passes.layout import Layout
+    from .passes.manager import Pipeline
+    from .passes.precision import Precision
+    from .passes.shard import Shard
+    from .passes.simplify import Simplify
 
-    del print_after
     return Pipeline([Simplify(), Precision(), Shard(), Layout()])
 
 
@@ -111,8 +115,8 @@ def compile_module(
     Raises:
         InputError: the plan does not fit the module, or the sizes break a requirement.
     """
-    from ..ir.plan import check_plan
-    from ..passes.check import bind
+    from .ir.plan import check_plan
+    from .passes.check import bind
 
     check_plan(module, plan)
     sizes = dict(plan.sizes)
@@ -120,6 +124,72 @@ def compile_module(
         bind(module, sizes)  # tests the requirements; the program stays open in its free sizes
         module = replace(module, sizes=tuple((n, sizes[n]) for n in module.free))
     return pipeline().run(module, plan, print_after=print_after, stream=stream)
+
+
+def compile_up_to(
+    loaded: Loaded, last: str | None, print_after: Iterable[str] = (), plan: Plan | None = None
+) -> Module:
+    """The module as it is after a pass, by default the last one.
+
+    Raises:
+        InputError: there is no such pass.
+    """
+    from .ir.plan import Plan
+
+    line = pipeline()
+    names = [p.name for p in line.passes]
+    for name in (*print_after, *([last] if last is not None else [])):
+        if name not in names:
+            close = nearest(name, names)
+            help = f"did you mean {close[0]}?" if close else ""
+            problem = Diagnostic(
+                "unknown-pass", f"no pass is called {name}", facts=(", ".join(names),), help=help
+            )
+            raise InputError([problem])
+    if last is not None:
+        line.passes = line.passes[: names.index(last) + 1]
+    return line.run(loaded.module, plan or Plan(), print_after=print_after)
+
+
+def program_of(
+    folder: Path,
+    overrides: Mapping[str, Any] | None = None,
+    plan_file: Path | None = None,
+    print_after: Iterable[str] = (),
+) -> ProgramFiles:
+    """The files of the program that a folder with a model and a recipe makes.
+
+    Args:
+        folder: the folder.
+        overrides: values for dims and constants, by name.
+        plan_file: a `plan.json` to be obeyed instead of the plan that the recipe gives.
+        print_after: passes after which what they changed is printed.
+
+    Raises:
+        InputError: everything that is wrong with what a person wrote.
+    """
+    from .ir.plan import Plan
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "there is no such folder"
+        raise InputError(
+            [Diagnostic("no-folder", f"{folder}: {what}", help=f"a folder with {MODEL} and {RECIPE}")]
+        )
+    problems: list[Diagnostic] = []
+    sources: dict[str, str] = {}
+    try:
+        recipe = read_recipe(folder)
+    except InputError as error:
+        problems, sources = list(error.diagnostics), error.sources
+    try:
+        loaded = load(folder, overrides, recipe.loss if not problems else None)
+    except InputError as error:  # one run reports every independent mistake
+        raise InputError([*problems, *error.diagnostics], {**sources, **error.sources}) from None
+    if problems:
+        raise InputError(problems, sources)
+    plan = Plan.from_json(plan_file.read_text(), str(plan_file)) if plan_file is not None else None
+    return program(loaded, recipe, plan, print_after)
 
 
 def program(
@@ -133,37 +203,55 @@ def program(
 
     Args:
         plan: a plan to be obeyed instead of the one that the recipe gives.
+        print_after: passes after which what they changed is printed to `stream`.
+
+    Raises:
+        InputError: the recipe or the plan does not fit the model.
     """
-    from ..backend.model import ModelWriter
-    from ..backend.program import ProgramFiles
-    from ..backend.train_script import train_script
-    from ..ir.plan import module_hash
-    from .planning import make_plan
+    from .backend.model import ModelWriter
+    from .backend.program import ProgramFiles
+    from .backend.train_script import inputs_of, small_params, train_script
+    from .frontend.recipe import fit
+    from .ir.plan import module_hash
 
     module = loaded.module
     if module.kind != "loss":
-        raise InputError(
-            [
-                Diagnostic(
-                    "no-loss",
-                    f"{loaded.path} has no loss, so there is nothing to train",
-                    help="loss name(…): … return mean[B](…)",
-                )
-            ]
+        problem = Diagnostic(
+            "no-loss",
+            f"{loaded.path} has no loss, so there is nothing to train",
+            help="loss name(…): … return mean[B](…)",
         )
-    plan = plan or make_plan(module, recipe)
+        raise InputError([problem])
+    diagnostics = Diagnostics(dict(loaded.sources))
+    diagnostics.sources[recipe.file] = Path(recipe.file).read_text()
+    fitted = fit(recipe, module, diagnostics)
+    diagnostics.raise_errors()
+    assert fitted is not None
+    if plan is None:
+        plan = replace(recipe.plan(dict(fitted.sizes)), model=module_hash(module))
     done = compile_module(module, plan, print_after, stream)
-    model = ModelWriter(done, plan, loaded.path.name).write()
-    train = train_script(recipe, module, plan, loaded.path.name)
+    name = recipe.name or Path(recipe.file).resolve().parent.name
+    source = loaded.path.name
+    train = train_script(
+        recipe,
+        name=name,
+        entry=module.name,
+        inputs=inputs_of(module, dict(fitted.sizes), dict(fitted.fields), dict(fitted.ids)),
+        small=small_params(module),
+        source=source,
+    )
+    text = plan.to_json()
     origin = {
         "model": module_hash(module),
-        "recipe": _hash(recipe.path),
-        "plan": hashlib.sha256(plan.to_json().encode()).hexdigest(),
+        "recipe": hashlib.sha256(diagnostics.sources[recipe.file].encode()).hexdigest(),
+        "plan": hashlib.sha256(text.encode()).hexdigest(),
     }
-    data = {recipe.data.file.name: recipe.data.file}
-    sample = recipe.data.kind == "text" and module.model is not None
-    return ProgramFiles(recipe.name, model, train, plan.to_json(), origin, data, sample)
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return ProgramFiles(
+        name,
+        ModelWriter(done, plan, source).write(),
+        train,
+        text,
+        origin,
+        {recipe.data_path.name: recipe.data_path},
+        recipe.data.kind == "text" and module.model is not None,
+    )

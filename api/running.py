@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ..ir.diagnostics import Diagnostic, InputError
+from .ir.diagnostics import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from ..backend.program import ProgramFiles
+    from .backend.program import ProgramFiles
 
 PROGRAM = "program"
 
@@ -29,7 +29,7 @@ def new_run(name: str) -> Path:
 
 def start(files: ProgramFiles, run: Path, steps: int | None) -> NoReturn:
     """Write a program into a run and train it there; leaves with the program's exit code."""
-    from ..backend.program import write_program
+    from .backend.program import write_program
 
     if (run / PROGRAM).exists() and any((run / "checkpoints").glob("step-*")):
         raise InputError(

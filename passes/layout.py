@@ -1,32 +1,56 @@
 """Layout: gives every value an order of axes, and puts explicit nodes where an order must change.
 
-Declared arrays keep the order in which they were written. Every other value gets the order that its op
-gives naturally, so that few nodes are needed. Before a product of two, neighbouring dims that only one
-operand has are collapsed into one axis: a matrix product over `[(B, S), D]` has a gradient that XLA
-computes without copying, one over `[B, S, D]` has not. Collapsed axes travel along through ops that do not
-touch them. Under a mesh they are collapsed only where all but the first are unsharded, since XLA
-would otherwise gather the whole value.
+Declared arrays keep the order in which they were written. Every other value gets the order that
+its op gives naturally, so that few nodes are needed. Before a product of two, neighbouring dims
+that only one operand has are collapsed into one axis: a matrix product over `[(B, S), D]` has a
+gradient that XLA computes without copying, one over `[B, S, D]` has not. Collapsed axes travel along
+through ops that do not touch them. Under a mesh they are collapsed only where all but the first are
+unsharded, since XLA would otherwise gather the whole value: an axis that is split begins a run of
+its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from ..ir.core import Axis, Dim, Module, Op, Order, axes, flat
-from ..ir.order import squeezed
+from ..ir.order import apart, squeezed
+from ..ir.placement import spread, value_placement
+from ..ir.plan import Plan
 from ..ir.registry import lookup
 from ..ir.rewrite import Scope, rewrite
+from .manager import Pass
 
 id_of = id  # `id` names values everywhere else here
 
 
-def lay_out(module: Module, collapse: bool = True) -> Module:
+@dataclass
+class Layout(Pass):
+    """Gives every value an order of axes.
+
+    Attributes:
+        collapse: whether free dims are collapsed before products.
+    """
+
+    name: ClassVar[str] = "layout"
+    produces: ClassVar[tuple[str, ...]] = ("ordered",)
+
+    collapse: bool = True
+
+    def run(self, module: Module, plan: Plan) -> Module:
+        return lay_out(module, self.collapse, plan)
+
+
+def lay_out(module: Module, collapse: bool = True, plan: Plan | None = None) -> Module:
     """The module with an order for every value.
 
     Args:
         collapse: whether free dims are collapsed before products.
+        plan: tells which dims are spread over a mesh; without it none is.
     """
-    layout = _Layout(collapse)
+    layout = _Layout(collapse, plan or Plan())
     done = rewrite(
         module,
         layout.visit,
@@ -42,8 +66,8 @@ def _state(scope: Scope, name: str) -> tuple[Dim, ...]:
 
 
 class _Layout:
-    def __init__(self, collapse: bool):
-        self.collapse = collapse
+    def __init__(self, collapse: bool, plan: Plan):
+        self.collapse, self.plan = collapse, plan
         # (body, value, order) → the value arranged so; the body is kept, lest its id be used again.
         self._made: dict[tuple[int, int, Order], tuple[list, int]] = {}
 
@@ -77,7 +101,9 @@ class _Layout:
         if op.name == "dot" and len(op.operands) == 2 and self.collapse:
             orders = self._collapsed(scope, op, orders)
         wanted, results = definition.order(op, orders)
-        operands = tuple(self.arrange(scope, i, w) for i, w in zip(op.operands, wanted, strict=True))
+        operands = tuple(
+            self.arrange(scope, i, w) for i, w in zip(op.operands, wanted, strict=True)
+        )
         return scope.append(replace(op, operands=operands), results)
 
     def _collapsed(self, scope: Scope, op: Op, orders: tuple[Order, ...]) -> tuple[Order, ...]:
@@ -85,13 +111,28 @@ class _Layout:
         out = []
         for index, (id, order) in enumerate(zip(op.operands, orders, strict=True)):
             made = scope.defining(id)
-            declared = made is not None and made.name in ("param", "cast") and _is_param(scope, made)
+            declared = (
+                made is not None and made.name in ("param", "cast") and _is_param(scope, made)
+            )
             other = set(flat(orders[1 - index]))
             if declared:
                 out.append(order)
-            else:
-                out.append(_runs(squeezed(order), lambda axis, o=other: not o.intersection(axis)))
+                continue
+            placement = value_placement(self.plan, scope.instance.path, scope.value(id))
+            split = {d for d, _ in placement}
+            free = lambda axis, o=other: not o.intersection(axis)  # noqa: E731
+            out.append(_runs(squeezed(order), free, split))
         return tuple(out)
+
+    def _constrain(self, scope: Scope, op: Op) -> tuple[int, ...]:
+        """A constraint in terms of axes; those with a spread dim behind another come apart."""
+        (id,) = op.operands
+        placement = op["placement"]
+        split = {d for d, _ in placement}
+        order = scope.order(id)
+        order = apart(order, [d for axis in order for d in axis[1:] if d in split])
+        op = replace(op, operands=(self.arrange(scope, id, order),))
+        return scope.append(op.with_attrs(spec=spread(order, placement)), (order,))
 
     # Structure: orders at boundaries are those that were declared.
 
@@ -155,18 +196,23 @@ def _is_param(scope: Scope, made: Op) -> bool:
     return made is not None and made.name == "param"
 
 
-def _runs(order: Order, free) -> Order:
-    """The order with every run of two or more neighbouring free axes collapsed into one."""
+def _runs(order: Order, free: Callable[[Axis], bool], split: set[Dim]) -> Order:
+    """The order with every run of two or more neighbouring free axes collapsed into one.
+
+    An axis that is split over a mesh begins a run of its own.
+    """
     out: list[Axis] = []
     run: list[Axis] = []
     for axis in (*order, None):
-        if axis is not None and free(axis):
+        if axis is not None and free(axis) and not (run and split.intersection(axis)):
             run.append(axis)
             continue
         if run:
             out.append(tuple(d for a in run for d in a))
             run = []
-        if axis is not None:
+        if axis is not None and free(axis):
+            run.append(axis)
+        elif axis is not None:
             out.append(axis)
     return tuple(out)
 
@@ -183,7 +229,10 @@ def _path(before: Order, after: Order) -> list[tuple[str, Order]]:
             current = order
 
     kept = set(after)
-    go("uncollapse", tuple(a for axis in current for a in ([axis] if axis in kept else _apart(axis))))
+    go(
+        "uncollapse",
+        tuple(a for axis in current for a in ([axis] if axis in kept else _apart(axis))),
+    )
     go("squeeze_axes", squeezed(current))
     go("transpose", _permuted(current, squeezed(after)))
     go("collapse", squeezed(after))
