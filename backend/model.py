@@ -6,7 +6,8 @@ from ..ir.core import Instance, Module, Variable, Variant
 from ..ir.effects import effects, holds, salt
 from ..ir.ops.helpers import HELPERS
 from ..ir.ops.layout import spec
-from ..ir.plan import Plan
+from ..ir.placement import input_spec, variable_spec
+from ..ir.plan import Plan, find
 from .body import Body, Function
 from .naming import RESERVED, fresh, identifier, prose, quoted, snake, wrap
 
@@ -89,7 +90,8 @@ class ModelWriter:
     def unrolls(self, instance: Instance, child: str) -> bool:
         """Whether the plan unrolls a repeat."""
         path = f"{instance.path}.{child}" if instance.path else child
-        return self.plan.choice("roll", path) == "unroll"
+        decision = find(self.plan.roll, path)
+        return decision is not None and decision.choice == "unroll"
 
     def function_name(self, path: str, variant: int) -> str:
         """The function of a variant, written when it is first asked for."""
@@ -388,31 +390,27 @@ class ModelWriter:
 
     def _specs(self) -> list[str]:
         """The partition specs of parameters, states and batch, where the plan has a mesh."""
-        if not self.plan.mesh_axes:
+        if not self.plan.mesh.axes:
             return []
-        params = self._spec_tree("", "params")
-        states = self._spec_tree("", "states")
-        batch = {
-            v.label: self.plan.input_spec(self.module, v) for v in self.module.instances[0].variants[0].inputs
+        inputs = self.module.instances[0].variants[0].inputs
+        tables = {
+            "PARAM_SPECS": self._spec_tree("", "params"),
+            "STATE_SPECS": self._spec_tree("", "states"),
+            "BATCH_SPECS": [(v.label, spec(input_spec(self.plan, "", v))) for v in inputs],
         }
-        lines = []
-        for name, tree in (("PARAM_SPECS", params), ("STATE_SPECS", states), ("BATCH_SPECS", batch)):
-            lines += wrap(f"{name} = {_literal(tree)}")
-        return lines
+        return [line for n, tree in tables.items() for line in _dict(tree, f"{n} = ", "")]
 
-    def _spec_tree(self, path: str, kind: str) -> dict:
+    def _spec_tree(self, path: str, kind: str) -> list:
+        """The specs of the parameters, or states, of an instance and all below it."""
         instance = self.module.instance(path)
-        found: dict = {}
+        found: list = []
         for variable in instance.params if kind == "params" else instance.states:
-            found[variable.name] = self.plan.variable_spec(self.module, instance, variable)
+            placed = variable_spec(self.module, self.plan, instance, variable)
+            found.append((variable.name, spec(placed)))
         for child in instance.children:
             inner = self.module.child_of(instance, child.name)
             if holds(self.module, inner.path, kind):
-                tree = self._spec_tree(inner.path, kind)
-                if child.mode != "one":
-                    along = self.plan.stack_spec(self.module, instance, child)
-                    tree = _prefixed(tree, along)
-                found[child.name] = tree
+                found.append((child.name, self._spec_tree(inner.path, kind)))
         return found
 
 
@@ -432,18 +430,6 @@ def _dict(entries: list, before: str, after: str) -> list[str]:
 def _flat(entries: list) -> str:
     parts = (f"{quoted(n)}: {_flat(s) if isinstance(s, list) else s}" for n, s in entries)
     return "{" + ", ".join(parts) + "}"
-
-
-def _prefixed(tree, along: tuple[str, ...]):
-    if isinstance(tree, dict):
-        return {k: _prefixed(v, along) for k, v in tree.items()}
-    return (along, *tree)
-
-
-def _literal(tree) -> str:
-    if isinstance(tree, dict):
-        return "{" + ", ".join(f"{quoted(k)}: {_literal(v)}" for k, v in tree.items()) + "}"
-    return spec(tree)
 
 
 def _tidy(lines: list[str]) -> list[str]:
