@@ -261,3 +261,26 @@ def _as(dtype: str, type_: Type, index: int) -> Keep:
     if type_.dtype == dtype:
         return Keep("operand", index)
     return Keep("internal", type=type_.with_dtype(dtype))
+
+
+FACETS = ("doc", "shape", "source", "meaning", "precision", "flops", "keeps", "order")
+
+
+def matrix() -> dict[str, dict[str, str]]:
+    """What is known of each op: for each facet `yes`, `no`, or `-` where it would mean nothing.
+
+    Structure has no rules: elaboration states its types, and the writer prints it itself. What is
+    drawn has no meaning in numpy. What linear ops keep follows from that.
+    """
+    table = {}
+    for name in names():
+        op = REGISTRY[name]
+        row = {facet: "yes" if getattr(op, facet) else "no" for facet in FACETS}
+        if op.keeps is None and op.linear:
+            row["keeps"] = "yes"
+        if op.effect == "random" and op.meaning is None:
+            row["meaning"] = "-"
+        if op.family == "structure":
+            row |= {facet: "-" for facet in FACETS if facet != "doc" and row[facet] == "no"}
+        table[name] = row
+    return table

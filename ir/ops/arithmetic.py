@@ -1,12 +1,12 @@
 """Arithmetic, comparisons and logic between values.
 
-Operands align by name: one must have all the dims of the others. bool counts as 0 and 1, so `a + b` of
-bools is an int; `/` always gives a float; `//` and `%` round down and take the sign of the divisor, as
-in Python. Division of ints by 0 and negative powers of ints give some int. Where `minimum`, `maximum`
-or `clip` meet a tie, the gradient is shared.
+Operands align by name: one must have all the dims of the others. bool counts as 0 and 1, so `a + b`
+of bools is an int; `/` always gives a float; `//` and `%` round down and take the sign of the
+divisor, as in Python. Division of ints by 0 and negative powers of ints give some int. Where
+`minimum`, `maximum` or `clip` meet a tie, the gradient is shared.
 
-Precision: all follow their operands but `power`, which outgrows float16 and loses digits in bfloat16,
-so it is computed wide.
+Precision: all follow their operands but `power`, which outgrows float16 and loses digits in
+bfloat16, so it is computed wide.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _comparison(symbol: str):
 
 
 def _power(c: Source) -> Code:
-    left, right = _left(c, Levels.POWER + 1), c.arg(1, Levels.POWER)
+    left, right = _left(c, Levels.POWER + 1), c.arg(1, Levels.UNARY)
     hug = all(t.isidentifier() or is_literal(t) for t in (left, right.removeprefix("-")))
     return Code(f"{left}**{right}" if hug else f"{left} ** {right}", Levels.POWER)
 
@@ -298,9 +298,9 @@ register(
     OpDef(
         "where",
         "arithmetic",
-        "a where the condition is true, b where it is false. One of the three has all dims. The gradient "
-        "of what is not taken is 0 here, but what comes before it may still turn 0 · ∞ into NaN: make "
-        "the argument safe, not the result.",
+        "a where the condition is true, b where it is false. One of the three has all dims. The "
+        "gradient of what is not taken is 0 here, but what comes before it may still turn 0 · ∞ "
+        "into NaN: make the argument safe, not the result.",
         _where_shape,
         lambda c: f"jnp.where({c.arg(0)}, {c.arg(1)}, {c.arg(2)})",
         _where_meaning,

@@ -11,7 +11,7 @@ from ..registry import Code, Keep, Levels, ShapeError, Source
 from ..size import Size
 
 TRANSCENDENTAL = 10
-"""What one exp, log, power, sine, tanh or erf counts, in floating-point operations. All else counts 1."""
+"""How many operations an exp, log, power, sine, tanh or erf counts; all others count 1."""
 
 _WIDTH = {"bool": 0, "int32": 1, "int": 1, "int64": 2, "bfloat16": 3, "float16": 3, "float": 4}
 _WIDTH |= {"float32": 4, "float64": 5}
@@ -46,22 +46,20 @@ def same_dims(types: Sequence[Type], what: str, anyone: bool = False) -> tuple[D
     """
     largest = max(types, key=lambda t: len(t.dims))
     for index, type_ in enumerate(types):
-        left = [d for d in type_.dims if d not in largest.dims]
+        left = ", ".join(d.name for d in type_.dims if d not in largest.dims)
         if left:
-            position = types.index(largest)
-            names = ", ".join(d.name for d in left)
-            missing = [d for d in largest.dims if d not in type_.dims]
+            missing = ", ".join(d.name for d in largest.dims if d not in type_.dims)
             raise ShapeError(
                 "dims-do-not-align",
-                f"neither side of {what} has all the dims of the other",
+                f"no operand of {what} has the dims of all the others"
+                if anyone
+                else f"neither side of {what} has all the dims of the other",
                 index,
                 (
-                    f"one is {largest}, the other {type_}",
-                    f"{names} is only in the second, {', '.join(d.name for d in missing)} only in the first",
+                    f"one operand is {largest}, another {type_}",
+                    f"only the former has {missing}, only the latter {left}",
                 ),
-                f"expand[{names}](…) around the operand {largest} says that an outer product is meant"
-                if position is not None
-                else "",
+                f"expand[{left}](…) around the operand {largest} says that this is meant",
             )
     return largest.dims
 

@@ -1,10 +1,11 @@
-"""First values of parameters, scaled to the number of inputs and outputs, as in `jax.nn.initializers`.
+"""First values of parameters, scaled to the number of inputs and outputs, as in
+`jax.nn.initializers`.
 
 Brackets say which dims are inputs, and after the arrow which are outputs: `lecun_normal[D]()`,
 `glorot_uniform[D -> H * K]()`. The attributes are `dims`, all dims of the parameter as declared,
 `fan_in` and `fan_out`. The remaining dims count separate matrices: they do not change the scale.
-The `*_normal` ones are cut off at two standard deviations, and scaled so that their variance is the one
-promised. What is drawn is drawn in float32 and then cast.
+The `*_normal` ones are cut off at two standard deviations, and scaled so that their variance is the
+one promised. What is drawn is drawn in float32 and then cast.
 """
 
 from __future__ import annotations
@@ -135,8 +136,8 @@ for _family, _variance in (
 
 _initializer(
     "variance_scaling",
-    "Draws from a distribution of variance scale / n, where n is `fan_in`, `fan_out`, or their mean "
-    "(`fan_avg`) or geometric mean (`fan_geo_avg`).",
+    "Draws from a distribution of variance scale / n, where n is `fan_in`, `fan_out`, or their "
+    "mean (`fan_avg`) or geometric mean (`fan_geo_avg`).",
     options={
         "scale": Option(1.0),
         "mode": Option("fan_in", ("word",), MODES),
@@ -147,8 +148,8 @@ _initializer(
 )
 _initializer(
     "orthogonal",
-    "Draws matrices from inputs to outputs whose rows or columns, whichever are fewer, are orthogonal and "
-    "of length `scale`.",
+    "Draws matrices from inputs to outputs whose rows or columns, whichever are fewer, are "
+    "orthogonal and of length `scale`.",
     _orthogonal,
     {"scale": Option(1.0)},
 )

@@ -1,4 +1,7 @@
-"""Losses, element by element or along the dim of classes; a model takes their mean. All are `wide`."""
+"""Losses, element by element or along the dim of classes, of which a model takes the mean.
+
+All are `wide`.
+"""
 
 from __future__ import annotations
 
@@ -89,8 +92,9 @@ register(
     OpDef(
         "cross_entropy",
         "loss",
-        "-log softmax(logits)[ids] along a dim. With smoothing s: (1 - s) times that, and s times the mean of "
-        "-log softmax(logits). Where an id is out of range or equal to `ignore`, the loss is 0.",
+        "-log softmax(logits)[ids] along a dim. With smoothing s: (1 - s) times that, and s times "
+        "the mean of -log softmax(logits). Where an id is out of range or equal to `ignore`, the "
+        "loss is 0.",
         _shape,
         _source,
         _meaning,

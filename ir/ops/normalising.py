@@ -1,7 +1,8 @@
 """Ops along dims that keep the shape: softmax and its kin.
 
-What a mask hides does not count: softmax gives 0 there and log_softmax -∞, also where all is hidden,
-and the gradient is 0; standardize leaves it out of the mean and the variance. All are `wide`.
+What a mask hides does not count: softmax gives 0 there and log_softmax -∞, also where all is
+hidden, and the gradient is 0; standardize leaves it out of the mean and the variance. All are
+`wide`.
 """
 
 from __future__ import annotations

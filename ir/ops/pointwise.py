@@ -1,9 +1,9 @@
 """Functions of one value, element by element, and `logaddexp` of two.
 
 Precision: `wide` are those whose results outgrow float16 (exp, square, reciprocal …), or that are
-looked at for small differences (log, sqrt, rsqrt …). Activations follow their operand, as is common.
-Where a function has a kink, the gradient there is what jax.nn has: 0 for relu at 0, and for relu6 at
-0 and 6; 1 for abs and leaky_relu at 0.
+looked at for small differences (log, sqrt, rsqrt …). Activations follow their operand, as is
+common. Where a function has a kink, the gradient there is what jax.nn has: 0 for relu at 0, and for
+relu6 at 0 and 6; 1 for abs and leaky_relu at 0.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _pointwise(
     weight: int = 1,
     wide: bool = False,
     result: Callable[..., str] = real,
-    options: Mapping[str, Option] = {},  # noqa: B006
+    options: Mapping[str, Option] = {},
     **more,
 ) -> None:
     """Register a function of one operand, whose source has `{x}` in the operand's place."""
@@ -144,7 +144,8 @@ _pointwise(
     "min(max(x, 0), 6).", ("mask",), 2,
 )  # fmt: skip
 _pointwise(
-    "leaky_relu", "jax.nn.leaky_relu({x}, {slope})", lambda np, x, slope: np.where(x >= 0, x, slope * x),
+    "leaky_relu", "jax.nn.leaky_relu({x}, {slope})",
+    lambda np, x, slope: np.where(x >= 0, x, slope * x),
     "x where it is not negative, else slope · x.", ("mask",), 2,
     options={"slope": Option(0.01)},
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Ops that draw from the key of their place and step, and arrays made of one number.
 
-What is drawn is drawn in float32 and then cast, so that precision does not change the numbers. Those
-without operands give an array over the bracketed dims, in that order; its dtype is the attribute
-`dtype`, or else the one that the op usually has.
+What is drawn is drawn in float32 and then cast, so that precision does not change the numbers.
+Those without operands give an array over the bracketed dims, in that order; its dtype is the
+attribute `dtype`, or else the one that the op usually has.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ _made(
 _made(
     "truncated_normal",
     "random",
-    "Draws from the normal distribution of mean 0 and the given standard deviation, as far as they lie "
-    "within two standard deviations; theirs is then .88 of it.",
+    "Draws from the normal distribution of mean 0 and the given standard deviation, as far as they "
+    "lie within two standard deviations; theirs is then .88 of it.",
     lambda c: lowered(
         c, scaled(c.op["stddev"], f"random.truncated_normal({c.key()}, -2, 2, {drawn(c)})")
     ),
@@ -239,8 +239,9 @@ register(
     OpDef(
         "dropout",
         "random",
-        "In training, 0 with probability `rate`, else x / (1 - rate); elsewhere x. `dropout[B](x, rate)` draws "
-        "once for each place along the bracketed dims, and the others share the draw.",
+        "In training, 0 with probability `rate`, else x / (1 - rate); elsewhere x. "
+        "`dropout[B](x, rate)` draws once for each place along the bracketed dims, and the others "
+        "share the draw.",
         _dropout_shape,
         _dropout,
         None,

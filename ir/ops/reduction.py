@@ -1,7 +1,7 @@
 """Ops that reduce their bracketed dims to one value, and those that run along one dim.
 
-What a mask hides does not count: the sum, mean, var, std and l2norm of nothing are 0, its prod is 1,
-its max -∞ and its min ∞ (for ints: the least and the greatest), its logsumexp -∞, its argmax and
+What a mask hides does not count: the sum, mean, var, std and l2norm of nothing are 0, its prod is
+1, its max -∞ and its min ∞ (for ints: the least and the greatest), its logsumexp -∞, its argmax and
 argmin 0; the gradient of all of these is 0. max and min share the gradient among ties, and the
 gradients of std and l2norm at 0 are 0. Bools count as 0 and 1 in sums; a mean is always a float.
 
@@ -60,7 +60,7 @@ def per_element(weight: int):
 
 
 def arrays(np, args, op) -> tuple:
-    """For a meaning: the first operand, its mask over the same dims or True, its axes to work along."""
+    """For a meaning: the first operand, its mask over the same dims or True, and its axes."""
     x = args[0]
     index = op.extra("where")
     mask = True if index is None else args[index].over(x.dims)
@@ -146,8 +146,8 @@ def _std(c: Source) -> str:
 
 
 def _l2norm(c: Source) -> str:
-    squares = f"jnp.square({cast(c, 0, 'float').text})"
-    return f"{c.helper('safe_sqrt')}(jnp.sum({squares}, axis={c.axes(0, c.op['dims'])}{masked(c)}))"
+    squares = f"jnp.square({_hidden(c, cast(c, 0, 'float').text, '0')})"
+    return f"{c.helper('safe_sqrt')}(jnp.sum({squares}, axis={c.axes(0, c.op['dims'])}))"
 
 
 def least(kind: str) -> str:
@@ -168,26 +168,25 @@ def _extreme(function: str, neutral: Callable[[str], str]):
     return source
 
 
-def _hidden(c: Source, neutral: str) -> str:
-    """The operand with something neutral where the mask hides it."""
+def _hidden(c: Source, x: str, neutral: str) -> str:
+    """The operand, written `x`, with something neutral where the mask hides it."""
     mask = c.op.extra("where")
-    return c.arg(0) if mask is None else f"jnp.where({c.arg(mask)}, {c.arg(0)}, {neutral})"
+    return x if mask is None else f"jnp.where({c.arg(mask)}, {x}, {neutral})"
 
 
 def _position(function: str, neutral: Callable[[str], str]):
     def source(c: Source) -> str:
-        kind, mask = c.types[0].kind, c.op.extra("where")
+        kind = c.types[0].kind
         x = cast(c, 0, "int").text if kind == "bool" else c.arg(0)
-        if mask is not None:
-            x = f"jnp.where({c.arg(mask)}, {x}, {neutral('float' if kind == 'float' else 'int')})"
-        return f"{function}({x}, axis={c.axes(0, c.op['dims'])})"
+        hidden = _hidden(c, x, neutral("float" if kind == "float" else "int"))
+        return f"{function}({hidden}, axis={c.axes(0, c.op['dims'])})"
 
     return source
 
 
 def _cumulative(function: str, neutral: str):
     def source(c: Source) -> str:
-        return f"{function}({_hidden(c, neutral)}, axis={c.axes(0, c.op['dims'])})"
+        return f"{function}({_hidden(c, c.arg(0), neutral)}, axis={c.axes(0, c.op['dims'])})"
 
     return source
 
@@ -215,7 +214,7 @@ def kept_masks(op: Op, types, copies: int = 1) -> tuple[Keep, ...]:
 def _keeps(
     full: int = 0, small: int = 0, small_masks: int = 0, hidden: int = 0, copies: int = 1
 ) -> Rule:
-    """Arrays over all dims, and over those that are left; `hidden` more of the latter with a mask."""
+    """Arrays over all dims and over those that are left; with a mask, `hidden` more of these."""
 
     def keeps(op: Op, types, wants) -> tuple[Keep, ...]:
         number = small + (hidden if op.extra("where") is not None else 0)
@@ -235,7 +234,7 @@ def part(dtype: str, dims: tuple[Dim, ...], size: Size | int) -> Keep:
 
 
 def _stretches(op: Op, types, sizes: Callable[[int], list[int]], bound: int) -> tuple[Keep, ...]:
-    """Arrays over stretches of the bracketed dims: exact where their size is known, else a bound."""
+    """Arrays over stretches of the bracketed dims; a bound where their size is not known."""
     dims, dtype = op["dims"], op.result.type.dtype
     rest = tuple(d for d in types[0].dims if d not in dims)
     size = count(dims)
@@ -338,7 +337,8 @@ _register(
     _keeps(full=1, small=1, small_masks=1), real, weight=2,
 )  # fmt: skip
 _register(
-    "logsumexp", "log Σ eˣ over the dims, without overflow.", _call("jax.nn.logsumexp", convert=True),
+    "logsumexp", "log Σ eˣ over the dims, without overflow.",
+    _call("jax.nn.logsumexp", convert=True),
     _np_logsumexp, _keeps(full=1, small=1, small_masks=1, copies=2), real,
     weight=3 + TRANSCENDENTAL,
 )  # fmt: skip
@@ -433,8 +433,8 @@ register(
     OpDef(
         "count",
         "reduction",
-        "How many elements over the dims the mask leaves; without a mask, their number. A mean is the sum "
-        "divided by this.",
+        "How many elements over the dims the mask leaves; without a mask, their number. A mean is "
+        "the sum divided by this.",
         _count_shape,
         _count_source,
         _count_meaning,
@@ -479,7 +479,7 @@ def _scan_meaning(np, args, op):
 
 
 def _scan_keeps(op: Op, types, wants) -> tuple[Keep, ...]:
-    """For each pair (a1, b1), (a2, b2) that the scan joins: b1 and a2, and a1 if a2 · a1 is needed."""
+    """For each (a1, b1), (a2, b2) that the scan joins: b1 and a2, and a1 if a2 · a1 is needed."""
     (dim,) = op["dims"]
     rest = tuple(d for d in op.result.type.dims if d != dim)
     dtype = op.result.type.dtype
@@ -509,8 +509,8 @@ register(
     OpDef(
         "linear_scan",
         "reduction",
-        "The linear recurrence hₜ = aₜ · hₜ₋₁ + bₜ along a dim, from h = 0, in a logarithmic number of "
-        "steps.",
+        "The linear recurrence hₜ = aₜ · hₜ₋₁ + bₜ along a dim, from h = 0, in a logarithmic "
+        "number of steps.",
         _scan_shape,
         _scan_source,
         _scan_meaning,

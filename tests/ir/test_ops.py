@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import pytest
-from netwright.ir.registry import lookup, names
+from netwright.ir.registry import lookup, matrix, names
 from op_cases import CASES
 
 
@@ -20,3 +19,18 @@ def test_every_op_has_a_case():
         if name not in covered and lookup(name).family not in ("structure", "layout")
     ]
     assert not missing, f"ops without a case: {', '.join(missing)}"
+
+
+def test_every_op_has_every_facet():
+    holes = [
+        f"{op}: {f}" for op, row in matrix().items() for f, known in row.items() if known == "no"
+    ]
+    assert not holes, ", ".join(holes)
+
+
+def test_every_op_says_how_it_is_written():
+    for name in names():
+        op = lookup(name)
+        assert op.precision in ("product", "wide", "follow"), name
+        assert op.doc.endswith((".", "…")), name
+        assert op.effect in ("", "random", "metric"), name
