@@ -274,7 +274,7 @@ def read_reproducer(text: str) -> tuple[Module, Plan, tuple[Pass, ...]]:
         module = parse("\n".join(parts["module"]))
         plan = Plan.from_json("\n".join(parts["plan"]))
         steps = [_pass(step) for step in json.loads("\n".join(parts["passes"]))]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (InputError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ReplayError(str(error)) from error
     return module, plan, tuple(steps)
 
