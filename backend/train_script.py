@@ -92,10 +92,9 @@ def train_script(
     """
     masked = recipe.optimizer.decay is not None and recipe.optimizer.decay_on == "matrices"
     masked = masked and recipe.optimizer.name in DECAY_MASKS and bool(small)
-    lines = [*_head(name, entry, kind, source, masked), ""]
-    if masked:
-        lines += ["", *_mask(small), ""]
-    lines += ["", *_optimizer(recipe, masked), "", ""]
+    lines = _head(name, entry, kind, source, masked)
+    lines += _mask(small) if masked else []
+    lines += ["", "", *_optimizer(recipe, masked), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
     lines += [*_job(recipe, name), ""]
     lines += ['if __name__ == "__main__":', "    sys.exit(main(JOB))", ""]
@@ -105,13 +104,21 @@ def train_script(
 def _head(name: str, entry: str, kind: str, source: str, masked: bool) -> list[str]:
     of = f" of {prose(source)}" if source else ""
     title = f"Trains {prose(name)}: the {kind} {prose(entry)}{of}."
-    lines = [f'"""{title}', "", "    python train.py --help", '"""', ""]
+    lines = [
+        f'"""{title}',
+        "",
+        "`python train.py` trains; with --help it says what else it can.",
+        '"""',
+        "",
+    ]
     lines += ["import sys", "from pathlib import Path", ""]
     lines += ["import jax"] if masked else []
     return [
         *lines,
         "import optax",
         "",
+        # Tools would order these by which of model.py and runtime/ they see from where they are run.
+        "# isort: off",
         "import model",
         "from runtime import Job, data, main",
         "",
@@ -129,7 +136,7 @@ def _mask(small: Sequence[str]) -> list[str]:
         "",
         "def decayed(params):",
         '    """True for each parameter that weight decay shrinks: those of two or more dims."""',
-        "    return jax.tree_util.tree_map_with_path(",
+        "    return jax.tree.map_with_path(",
         '        lambda path, _: ".".join(key.key for key in path) not in NOT_DECAYED, params',
         "    )",
     ]
@@ -152,14 +159,12 @@ def _optimizer(recipe: Recipe, masked: bool) -> list[str]:
 
 def _optimizer_doc(recipe: Recipe) -> str:
     chosen = recipe.optimizer
-    said = f"{chosen.name}, at a learning rate "
-    if recipe.schedule.name == "constant":
-        said += f"of {_literal(chosen.learning_rate)}"
-    else:
-        said += f"that follows the schedule {recipe.schedule.name}"
+    said = "The optimizer"
+    if recipe.schedule.name != "constant":
+        said += f", its learning rate by the schedule {recipe.schedule.name}"
     if chosen.clip is not None:
-        said += f"; gradients clipped to norm {_literal(chosen.clip)}"
-    return said[:1].upper() + said[1:] + "."
+        said += "; gradients are clipped" if "," in said else ", after clipping gradients"
+    return f"{said}."
 
 
 def _rate(recipe: Recipe) -> tuple[str, list[str]]:
@@ -349,7 +354,7 @@ def _literal(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as a literal; `quoted` writes a character beyond U+FFFF as two, which Python keeps two."""
+    """Text as a literal: beyond U+FFFF JSON writes two characters, and Python leaves them two."""
     if all(ord(c) <= 0xFFFF for c in text):
         return quoted(text)
     return "".join(f"\\U{ord(c):08x}" if ord(c) > 0xFFFF else quoted(c)[1:-1] for c in text).join(

@@ -1,7 +1,7 @@
 """Reading `recipe.toml`, with messages as good as the language's; and fitting it to a model.
 
-Nothing in a recipe is evaluated. What may stand in it is said in `ir.recipe`; here is only how it is
-read, and what is said where it is wrong.
+Nothing in a recipe is evaluated. What may stand in it is said in `ir.recipe`; here is only how it
+is read, and what is said where it is wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import Diagnostics, Place, Span, nearest
 from ..ir.recipe import (
+    DECAY_MASKS,
+    DECAYS,
     OPTIMIZERS,
     REQUIRED,
     SCHEDULES,
@@ -25,6 +27,7 @@ from ..ir.recipe import (
     Flag,
     Form,
     Key,
+    Optimizer,
     Real,
     Recipe,
     Table,
@@ -573,6 +576,21 @@ class _Reader:
             if self.document.whole:
                 self._required(name, kind.options, schedule["options"])
             self._warmup(found)
+        self._decay(optimizer)
+
+    def _decay(self, optimizer: dict[str, Any]) -> None:
+        """Whether the optimizer can be told what not to shrink."""
+        name = optimizer["name"]
+        if any(v is _BAD for v in optimizer.values()) or name in DECAY_MASKS:
+            return
+        if Optimizer(**optimizer).decay is not None and optimizer["decay_on"] != "all":
+            option = next(o for o in DECAYS if o in dict(optimizer["options"]))
+            self.error(
+                "recipe-decay",
+                f"{name} shrinks all parameters, and cannot leave out biases and scales",
+                self.key_at(("optimizer", option)),
+                help='decay_on = "all" says that this is meant',
+            )
 
     def _rest(
         self, table: str, name: str, known: Mapping[str, Any], values: dict, rate: str = ""
@@ -849,7 +867,7 @@ class _Fitter:
             close = nearest(name, free)
             size = fixed.get(name)
             if size is not None and size.is_constant:
-                help = f"{name} has its size in the model; change it there, or with --set {name}={given[name]}"
+                help = f"its size is the model's; change it there, or by --set {name}={given[name]}"
             else:
                 help = f"{close[0]} = {given[name]}" if close else ""
             self.error(
@@ -943,7 +961,7 @@ class _Fitter:
                     f"{self.module.name} takes {name}, and {data.kind} offers nothing of that name",
                     "data.fields",
                     facts=(f"{data.kind} offers {', '.join(offers)}",),
-                    help=f'fields = {{ {name} = "{nearest(name, offers, 1)[0] if nearest(name, offers) else offers[0]}" }}',
+                    help=f'fields = {{ {name} = "{(nearest(name, offers) or offers)[0]}" }}',
                 )
         if data.kind == "text" and not self.bad and sorted(found.values()) != sorted(TOKENS):
             self.error(

@@ -36,7 +36,7 @@ class Document:
 
 
 def read(text: str, file: str, diagnostics: Diagnostics) -> Document:
-    """What a text says; errors of syntax go to the diagnostics, and their statements are left out."""
+    """What a text says; errors of syntax are reported, and their statements left out."""
     text = text.replace("\r\n", "\n")
     diagnostics.sources[file] = text
     if len(text) > LONGEST:
