@@ -117,7 +117,7 @@ def _head(name: str, entry: str, kind: str, source: str, masked: bool) -> list[s
         *lines,
         "import optax",
         "",
-        # Tools would order these by which of model.py and runtime/ they see from where they are run.
+        # Which order tools want depends on whether they see model.py from where they are run.
         "# isort: off",
         "import model",
         "from runtime import Job, data, main",

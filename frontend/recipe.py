@@ -38,7 +38,7 @@ from ..ir.recipe import (
     option_form,
     toml,
 )
-from .toml_places import Document, KeyPath
+from .toml_places import Document, KeyPath, key_parts
 from .toml_places import read as read_toml
 
 if TYPE_CHECKING:
@@ -117,8 +117,6 @@ def _override(document: Document, overrides: Sequence[str], diagnostics: Diagnos
         return
     import tomllib
 
-    from .toml_places import _key_parts
-
     lines = [text.replace("\n", " ") for text in overrides]
     diagnostics.sources[OVERRIDES] = "\n".join(lines)
     for number, line in enumerate(lines, 1):
@@ -135,7 +133,7 @@ def _override(document: Document, overrides: Sequence[str], diagnostics: Diagnos
             held = {"value": value.strip()}
         if list(held) != ["value"]:
             held = {"value": value.strip()}
-        keys = tuple(_key_parts(name.strip()))
+        keys = tuple(key_parts(name.strip()))
         table = document.values
         for key in keys[:-1]:
             if not isinstance(table.get(key), dict):
@@ -168,22 +166,17 @@ def _drop_path(values: dict, section: list[str], keys: Sequence[str]) -> None:
 
 
 _BAD: Any = object()
-_KINDS: tuple[tuple[type, str], ...] = (
-    (bool, "true or false"),
-    (int, "a whole number"),
-    (float, "a number"),
-    (str, "text"),
-    (list, "a list"),
-    (dict, "a table"),
-)
 
 
 def _said(value: Any) -> str:
     """What a value is, in words."""
-    for kind, words in _KINDS:
-        if isinstance(value, kind):
-            return f"text, {_short(value)}" if kind is str else words
-    return "a date or time"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"the number {value}" if abs(value) < 1e30 else "a number"
+    if isinstance(value, str):
+        return f"text, {_short(value)}"
+    return {list: "a list", dict: "a table"}.get(type(value), "a date or time")
 
 
 def _short(text: str) -> str:
@@ -216,7 +209,7 @@ class _Reader:
     # The whole.
 
     def recipe(self) -> Recipe | None:
-        values = self.document.values
+        values, before = self.document.values, len(self.diagnostics.errors)
         found: dict[str, Any] = {}
         for k in keys_of(Recipe):
             found[k.name] = self._field(k, values, ())
@@ -229,7 +222,7 @@ class _Reader:
             self._data(found["data"])
         self._options(found)
         self._meshes(found["mesh"])
-        if any(d.severity == "error" for d in self.diagnostics.found) or not self.document.whole:
+        if len(self.diagnostics.errors) > before or not self.document.whole:
             return None
         made = {
             name: SECTIONS[name](**value) if name in SECTIONS else value
@@ -239,10 +232,17 @@ class _Reader:
 
     def _section(self, name: str, section: type, values: Any) -> dict[str, Any]:
         path = (name,)
+        needed = [k for k in keys_of(section) if k.required]
+        if not values and needed and self.document.whole and path not in self.document.keys:
+            self.diagnostics.error(
+                "recipe-missing",
+                f"{self.file} has no table [{name}]: {_lower(section.__doc__)}",
+                help="\n".join([f"[{name}]", *(f"{k.name} = {k.example}" for k in needed)]),
+            )
         if not isinstance(values, dict):
             self.error(
                 "recipe-type",
-                f"{name} is a table, but here it is {_said(values)}",
+                f"{name} must be a table; here it is {_said(values)}",
                 self.at(path),
                 help=f"[{name}]",
             )
@@ -270,16 +270,13 @@ class _Reader:
             return self.value(k.form, values[k.name], path)
         if not k.required:
             return k.default
-        if self.document.whole:
-            where = ".".join(str(p) for p in table)
-            given = table in self.document.keys
+        if self.document.whole and table in self.document.keys:
             self.error(
                 "recipe-missing",
-                f"[{where}] needs {k.name}",
+                f"[{table[0]}] needs {k.name}",
                 self.at(table),
-                caption="" if given else f"there is no [{where}]",
                 facts=(f"{k.name}: {k.doc}",),
-                help=f"{'' if given else f'[{where}] with '}{k.name} = {k.example}",
+                help=f"{k.name} = {k.example}",
             )
         return _BAD
 
@@ -304,12 +301,12 @@ class _Reader:
 
     def wrong(self, form: Form, value: Any, path: KeyPath, help: str = "") -> Any:
         """Report a value of another type."""
-        name = str(path[-1])
+        name = _label(path)
         self.error(
             "recipe-type",
-            f"{name} is {form}, but here it is {_said(value)}",
+            f"{name} must be {form}; here it is {_said(value)}",
             self.at(path),
-            help=f"{_quoted_key(name)} = {help}" if help else "",
+            help=f"{name.rpartition(' ')[2]} = {help}" if help else "",
         )
         return _BAD
 
@@ -351,7 +348,7 @@ class _Reader:
 
     def _range(self, path: KeyPath, bound: str, value: Any) -> Any:
         said = str(value) if not isinstance(value, int) or abs(value) < 10**30 else "far beyond"
-        self.error("recipe-range", f"{path[-1]} must be {bound}; it is {said}", self.at(path))
+        self.error("recipe-range", f"{_label(path)} must be {bound}; it is {said}", self.at(path))
         return _BAD
 
     def _flag(self, form: Flag, value: Any, path: KeyPath) -> Any:
@@ -373,7 +370,15 @@ class _Reader:
                 if len(value) > form.longest
                 else "has characters that cannot be printed"
             )
-            self.error("recipe-text", f"{path[-1]} {why}", self.at(path))
+            written = self.document.text_at(path)
+            self.error(
+                "recipe-text",
+                f"{_label(path)} {why}",
+                self.at(path),
+                help="in double quotes a backslash begins a special character: write / in paths"
+                if "\\" in written and written.startswith('"')
+                else "",
+            )
             return _BAD
         return value
 
@@ -388,15 +393,15 @@ class _Reader:
     def choice(self, value: str, words: Iterable[str], also: Mapping, path: KeyPath) -> Any:
         """Report a word that is not one of those that there are."""
         words = list(words)
-        close = nearest(value, [*words, *also])
-        name = str(path[-1])
-        close = close or [w for w in words if value and (value in w or w in value)][:1]
+        close = [w for w in words if value and w.startswith(value.lower())][:1]
+        close = close or nearest(value, [*words, *also])
+        name = _label(path)
         self.error(
             "recipe-choice",
             f"{name} cannot be {_short(value)}",
             self.at(path),
             facts=(f"it can be {_listed(words)}",),
-            help=f'{_quoted_key(name)} = "{also.get(close[0], close[0])}"' if close else "",
+            help=f'{name.rpartition(" ")[2]} = "{also.get(close[0], close[0])}"' if close else "",
         )
         return _BAD
 
@@ -429,7 +434,6 @@ class _Reader:
             entries = [(k, v, (*path, k)) for k, v in value.items()]
         found: dict[Any, Any] = {}
         firsts: dict[Any, KeyPath] = {}
-        bad = False
         for name, held, where in entries:
             if form.keys == "steps":
                 if not re.fullmatch(r"[0-9]{1,12}", name):
@@ -438,7 +442,6 @@ class _Reader:
                         f"a step is a whole number, but here it is {_short(name)}",
                         self.key_at(where),
                     )
-                    bad = True
                     continue
                 name = int(name)
             if name in found:
@@ -449,13 +452,11 @@ class _Reader:
                     caption="the second time",
                     places=(Place(self.key_at(firsts[name]), "the first time"),),
                 )
-                bad = True
                 continue
             read = self.value(form.value, held, where)
             self.places[".".join([*map(str, path), str(name)])] = self.key_at(where)
             found[name], firsts[name] = read, where
-            bad = bad or read is _BAD
-        return _BAD if bad else tuple(found.items())
+        return tuple((k, v) for k, v in found.items() if v is not _BAD)  # the rest is reported
 
     # What is not known.
 
@@ -615,18 +616,15 @@ class _Reader:
             other = SYNONYMS.get(option.lower())
             close = [other] if other in choices else nearest(option, choices)
             homes = [h for h in _homes(other or option) if h != table]
-            help = ADVICE.get(option, "")
-            if not help and close:
-                help = f"{close[0]} = {_as_toml(value)}"
-            elif not help and homes:
+            having = _having(table, option)
+            if option in ADVICE:
+                help = ADVICE[option]
+            elif having:
+                help = f"{', '.join(having)} {'has' if len(having) == 1 else 'have'} it"
+            elif homes:
                 help = f"put it under [{homes[0]}]"
-            elif not help and table == "schedule":
-                having = [n for n, s in SCHEDULES.items() if option in s.options]
-                help = (
-                    f"{_listed(having)} has it"
-                    if len(having) == 1
-                    else (f"these have it: {', '.join(having)}" if having else "")
-                )
+            else:
+                help = f"{close[0]} = {_as_toml(value)}" if close else ""
             self.error(
                 "recipe-unknown-key",
                 f"{name} has no option {_short_name(option)}",
@@ -756,6 +754,13 @@ def _installed(name: str) -> dict[str, Any] | None:
     }
 
 
+def _having(table: str, option: str) -> list[str]:
+    """The optimizers or schedules that have an option."""
+    if table == "optimizer":
+        return [name for name, options in OPTIMIZERS.items() if option in options]
+    return [name for name, kind in SCHEDULES.items() if option in kind.options]
+
+
 def _top() -> list[str]:
     return [k.name for k in keys_of(Recipe) if not isinstance(k.form, Table)]
 
@@ -767,7 +772,9 @@ def _tables() -> list[str]:
 def _homes(name: str) -> list[str]:
     """The tables that have a key of this name."""
     found = [
-        t for t, s in SECTIONS.items() if any(k.name == name and not k.rest for k in keys_of(s))
+        table
+        for table in ("train", *(t for t in SECTIONS if t != "train"))
+        if any(k.name == name and not k.rest for k in keys_of(SECTIONS[table]))
     ]
     if any(name in options for options in OPTIMIZERS.values()):
         found.append("optimizer")
@@ -791,8 +798,25 @@ def _short_name(name: str) -> str:
     return name if re.fullmatch(r"[\w.\-]{1,60}", name) else _short(name)
 
 
-def _quoted_key(name: str) -> str:
+def _label(path: KeyPath) -> str:
+    """A key as messages call it: without its table, but with it where it is only a `name`."""
+    parts = [str(p) for p in path]
+    for table in ("precision.overrides", "mesh.overrides", "roll"):
+        cut = table.count(".") + 1
+        if ".".join(parts[:cut]) == table and len(parts) > cut:
+            return ".".join(_bare(p) for p in parts[cut:])
+    if parts[-1] == "name" and len(parts) > 1:
+        return f"[{parts[0]}] name"
+    return _bare(parts[-1])
+
+
+def _bare(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+
+
+def _lower(text: str | None) -> str:
+    text = (text or "").strip().split(".")[0]
+    return text[:1].lower() + text[1:]
 
 
 def _as_toml(value: Any) -> str:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ..ir.diagnostics import Diagnostics, Place, Span
 
-LONGEST = 200_000
-"""Characters in a file."""
+LONGEST, WIDEST, DEEPEST = 100_000, 4_000, 40
+"""Characters in a file and in a line, and keys in keys: what is beyond is not a recipe."""
 
 KeyPath = tuple[str | int, ...]
 
@@ -33,6 +33,15 @@ class Document:
     keys: dict[KeyPath, Span] = field(default_factory=dict)
     at: dict[KeyPath, Span] = field(default_factory=dict)
     whole: bool = True
+    text: str = ""
+
+    def text_at(self, path: KeyPath) -> str:
+        """A value as it is written, if it stands on one line."""
+        span = self.at.get(path)
+        lines = self.text.split("\n")
+        if span is None or span.line > len(lines):
+            return ""
+        return lines[span.line - 1][span.column - 1 : span.end_column - 1]
 
 
 def read(text: str, file: str, diagnostics: Diagnostics) -> Document:
@@ -45,12 +54,21 @@ def read(text: str, file: str, diagnostics: Diagnostics) -> Document:
             f"{file} has {len(text):,} characters; at most {LONGEST:,} are read",
         )
         return Document(whole=False)
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > WIDEST:
+            diagnostics.error(
+                "recipe-too-long",
+                f"this line has {len(line):,} characters; at most {WIDEST:,} are read",
+                Span(file, number, 1, number, 2),
+            )
+            return Document(whole=False)
     return _Reader(text, file, diagnostics).read()
 
 
 _BROKEN = "__broken"
 _HEADER = re.compile(r"\s*\[\[?\s*([\w.\-]+(?:\.\"[^\"\n]*\")*)")
-_STARTS = re.compile(r"\s*(?:\[|[\w\".\-']+(?:\s*\.\s*[\w\"\-']+)*\s*=)")
+_HEADING = re.compile(r"\s*\[\[?[A-Za-z_][^\],]*\]?\]?\s*(?:#.*)?$")
+_PAIR = re.compile(r"\s*[A-Za-z_][\w.\-]*\s*=")
 
 
 class _Reader:
@@ -73,9 +91,16 @@ class _Reader:
                 if not self._recover(str(error)):
                     return Document(whole=False)
                 continue
-            document = Document(values, whole=self.text == self.original)
+            document = Document(values, whole=self.text == self.original, text=self.text)
             scanner = _Scanner(self.text, self.file)
-            scanner.document(document)
+            if not scanner.document(document):
+                start = min(scanner.pos, len(self.text))
+                self.diagnostics.error(
+                    "recipe-syntax",
+                    "keys, lists or tables are nested too deeply here",
+                    span(self.text, self.file, start, start + 1),
+                )
+                return Document(whole=False)
             for name in [n for n in values if n.startswith(_BROKEN)]:
                 del values[name]
             return document
@@ -142,15 +167,24 @@ class _Reader:
         opened = _open_at(self.text, start, stop)
         if opened is None:
             return start, max(stop, min(scanner.pos, len(self.text))), False
-        # A bracket or string goes on over lines: up to where it ends, or the next statement.
-        if scanner.pos > stop and scanner.at_line_end() and scanner.ended:
-            return start, scanner.pos, False
-        for match in re.finditer(r"^.*$", self.text[stop + 1 :], re.M):
-            if _STARTS.match(match[0]) and not re.match(r"\s*\[[^\]]*\],?\s*$", match[0]):
-                return start, stop + 1 + match.start() - 1, True
-            if re.match(r"\s*\[[A-Za-z]", match[0]):
-                return start, stop + 1 + match.start() - 1, True
-        return start, len(self.text), True
+        if scanner.ended and scanner.at_line_end():  # it goes on over lines, and ends
+            return start, max(stop, scanner.pos), False
+        return start, self._unclosed_end(opened, stop), True
+
+    def _unclosed_end(self, opened: int, stop: int) -> int:
+        """Where what a bracket or quote opened may be taken to end, though it is not closed."""
+        sign = self.text[opened]
+        at = stop
+        while at < len(self.text):
+            after = self.text.find("\n", at + 1)
+            after = len(self.text) if after < 0 else after
+            line = self.text[at + 1 : after]
+            if sign == "{" and line.strip().startswith("}"):
+                return after
+            if _HEADING.match(line) or (sign == "[" and _PAIR.match(line)):
+                return at
+            at = after
+        return len(self.text)
 
 
 def _offset(text: str, line: int) -> int:
@@ -225,7 +259,7 @@ class _Explain:
         _Scanner(self.reader.text[: self.start], self.reader.file).document(before)
         if header:
             name = header[2].strip()
-            path = tuple(_key_parts(name))
+            path = tuple(key_parts(name))
             first = before.keys.get(path) or next(
                 (s for k, s in before.keys.items() if k[: len(path)] == path), None
             )
@@ -242,8 +276,8 @@ class _Explain:
             )
             return True
         name = self.line.partition("=")[0].strip()
-        inside = _Document_of_table(before, self.reader.text, self.start)
-        path = (*inside, *_key_parts(name))
+        inside = _heading(self.reader.text[: self.start])
+        path = (*inside, *key_parts(name))
         first = before.keys.get(path)
         if "Duplicate" in self.said:
             match = re.search(r"'(.*)'", self.said)
@@ -268,6 +302,7 @@ class _Explain:
         opened = _open_at(text, self.start, stop)
         if opened is not None and text[opened] == "{":
             name = self.line.partition("=")[0].strip()
+            name = ".".join([*_heading(text[: self.start]), name])
             self.error(
                 "a table in braces must end on the line where it begins",
                 opened,
@@ -392,6 +427,9 @@ class _Explain:
             self.error(f"{bare} is not a value here", start, end, help=f"{name} = {word}")
             return True
         number = re.fullmatch(r"([+-]?)(\d[\d_]*)?(?:\.(\d[\d_]*)?)?([eE][+-]?\d+)?", bare)
+        if number and len(bare) > 40:
+            self.error("this number is too long", start, end)
+            return True
         if number and (number[2] or number[3]):
             whole = (number[2] or "0").lstrip("0_") or "0"
             fixed = f"{number[1]}{whole}" + (f".{number[3] or 0}" if "." in bare else "")
@@ -428,13 +466,13 @@ class _Explain:
         return False
 
 
-def _Document_of_table(before: Document, text: str, at: int) -> tuple[str, ...]:
-    """The table that a statement is in: that of the last heading before it."""
-    headers = re.findall(r"^\s*\[([^\[\]\n]+)\]\s*(?:#.*)?$", text[:at], re.M)
-    return tuple(_key_parts(headers[-1].strip())) if headers else ()
+def _heading(text: str) -> tuple[str, ...]:
+    """The table that what follows a text belongs to: that of its last heading."""
+    headers = re.findall(r"^\s*\[([^\[\]\n]+)\]\s*(?:#.*)?$", text, re.M)
+    return tuple(key_parts(headers[-1].strip())) if headers else ()
 
 
-def _key_parts(name: str) -> list[str]:
+def key_parts(name: str) -> list[str]:
     scanner = _Scanner(name, "")
     try:
         return [part for part, _, _ in scanner.key()]
@@ -471,17 +509,17 @@ class _Scanner:
         self.out = Document()
         self.ended = True
 
-    def document(self, out: Document) -> None:
-        """Note the places of everything."""
+    def document(self, out: Document) -> bool:
+        """Note the places of everything; False where it stops before the end."""
         self.out = out
         while True:
             self.blank()
             if self.pos >= len(self.text):
-                return
+                return True
             try:
                 self.statement()
-            except _Stuck:
-                return
+            except (_Stuck, RecursionError):
+                return False
 
     def blank(self) -> None:
         self.pos = self.BLANK.match(self.text, self.pos).end()
@@ -562,6 +600,8 @@ class _Scanner:
                     raise _Stuck
                 name, self.pos = match[0], match.end()
             parts.append((name, start, self.pos))
+            if len(parts) > DEEPEST:
+                raise _Stuck
             self.space()
             if self.peek() != ".":
                 return parts
@@ -570,6 +610,8 @@ class _Scanner:
     def value(self, path: KeyPath) -> None:
         start = self.pos
         char = self.peek()
+        if len(path) > DEEPEST:
+            raise _Stuck
         if char in ('"', "'") and char:
             self._string()
         elif char == "[":
@@ -602,12 +644,12 @@ class _Scanner:
     def _table(self, path: KeyPath) -> None:
         self.pos += 1
         while True:
-            self.space()
+            self.blank()
             if self.peek() == "}":
                 self.pos += 1
                 return
             self._pair(path)
-            self.space()
+            self.blank()
             if self.peek() == ",":
                 self.pos += 1
             elif self.peek() != "}":
