@@ -68,7 +68,8 @@ class Scope(Builder):
     def visit(self, ops: Iterable[Op], visit: Visit) -> None:
         """Rewrite ops into the current body."""
         for old in ops:
-            op = replace(old, operands=tuple(self._map[i] for i in old.operands))
+            # What was removed is read by ops that are about to be removed as well.
+            op = replace(old, operands=tuple(self._map.get(i, -1) for i in old.operands))
             made = visit(self, op)
             if made is None:
                 regions = tuple(self.inside(r, visit) for r in op.regions)
@@ -114,7 +115,8 @@ def rewrite(
 
     The visitor is called for each op, whose operands are already ids of the new body; it returns None
     to keep the op (its regions are then visited in turn), or the new ids that stand for its results;
-    no ids at all for an op whose results nobody reads.
+    no ids at all for an op whose results nobody reads, or only ops that are removed in turn (for
+    which it is operand -1).
     Labels are handed on to the values that replace labelled ones. Values are renumbered in order.
 
     Args:

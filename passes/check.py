@@ -99,7 +99,7 @@ def _example(claim: object, values: Mapping[str, int]) -> str:
     assert isinstance(claim, Equal | AtLeast)
     a, b = claim.a.evaluate(values), claim.b.evaluate(values)
     first, second, left, right = claim.a, claim.b, a, b
-    if first.is_constant or (first.symbol and not second.is_constant):
+    if not second.is_constant and (first.is_constant or first.symbol):
         # The formula is the news, not the number or name that it should be.
         first, second, left, right = second, first, right, left
     if isinstance(claim, Equal):

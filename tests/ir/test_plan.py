@@ -76,9 +76,8 @@ def test_every_decision_is_one_line_in_the_order_of_the_tree():
         '    "net.blocks": {"choice": "unroll", "reason": "two copies", "place": "main.nw:7"}'
         in lines
     )
-    assert [d.key for d in decide((), *FULL.remat, Decision("", "save"), Decision("net", "save"))] == [
-        "", "/first", "net", "net.heads/y",
-    ]  # fmt: skip
+    made = decide((), *FULL.remat, Decision("", "save"), Decision("net", "save"))
+    assert [d.key for d in made] == ["", "/first", "net", "net.heads/y"]
 
 
 def test_a_choice_may_stand_without_a_reason():
