@@ -106,7 +106,7 @@ modules = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(modules)
 def test_round_trip(module):
     text = show(module)
