@@ -100,11 +100,11 @@ def pipeline() -> Pipeline:
     """The passes in order."""
     from .passes.layout import Layout
     from .passes.manager import Pipeline
-    from .passes.precision import Precision
+    #from .passes.precision import Precision
     from .passes.shard import Shard
     from .passes.simplify import Simplify
 
-    return Pipeline([Simplify(), Precision(), Shard(), Layout()])
+    return Pipeline([Simplify(), Shard(), Layout()])
 
 
 def compile_module(

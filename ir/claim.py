@@ -20,9 +20,10 @@ from dataclasses import dataclass, replace
 from itertools import chain, combinations, islice, pairwise
 from typing import TypeAlias
 
-from netwright.ir.size import DivisionByZero, Size, SizeError
-from netwright.ir.size_proof import Case, Fuel, absorb_case, low, prove_case
-from netwright.ir.size_text import Parser, SizeSyntaxError, left_text, right_text, split_remainder
+from .size import DivisionByZero, Size, SizeError
+from .size_bounds import low
+from .size_proof import Case, Fuel, absorb_case, prove_case
+from .size_text import Parser, SizeSyntaxError, left_text, right_text, split_remainder
 
 
 @dataclass(frozen=True)

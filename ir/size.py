@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterable, Mapping
 from math import gcd
 from typing import NamedTuple, TypeAlias
 
-from netwright.ir.size_bounds import interval
+from .size_bounds import low
 
 MAX_TERMS = 10_000
 MAX_DEPTH = 30
+MAX_BITS = 4000
 
 
 class SizeError(ValueError):
@@ -126,28 +127,43 @@ class Size:
 
     def substitute(self, values: Mapping[str, int | Size]) -> Size:
         """The size with free sizes replaced; what replaces one must be at least 1 as well."""
-        if values.keys().isdisjoint(self.names):
-            return self
         return self.replace(
-            lambda f: Size.of(values[f]) if isinstance(f, str) and f in values else None
+            lambda f: Size.of(values[f]) if isinstance(f, str) and f in values else None,
+            lambda size: not values.keys().isdisjoint(size.names),
         )
 
-    def replace(self, change: Callable[[Factor], Size | None]) -> Size:
-        """The size with factors replaced, those inside of atoms first; None leaves one alone."""
-        total = _ZERO
+    def replace(
+        self,
+        change: Callable[[Factor], Size | None],
+        within: Callable[[Size], bool] = lambda size: True,
+    ) -> Size:
+        """The size with factors replaced, those inside of atoms first; None leaves one alone.
+
+        Only sizes for which `within` is true are looked into.
+        """
+        if not within(self):
+            return self
+        table: dict[Monomial, int] = {}
         for monomial, coefficient in self.terms:
-            product = polynomial({(): coefficient})
+            kept, products = [], []
             for factor in monomial:
-                if isinstance(factor, Atom):
-                    rebuilt = RULES[factor.op](*(a.replace(change) for a in factor.args))
+                if isinstance(factor, Atom) and any(map(within, factor.args)):
+                    rebuilt = RULES[factor.op](*(a.replace(change, within) for a in factor.args))
                     if rebuilt.atom is None:
-                        product *= rebuilt
+                        products.append(rebuilt)
                         continue
                     factor = rebuilt.atom
                 new = change(factor)
-                product *= polynomial({(factor,): 1}) if new is None else new
-            total += product
-        return total
+                if new is None:
+                    kept.append(factor)
+                else:
+                    products.append(new)
+            product = polynomial({tuple(sorted(kept, key=_rank)): coefficient})
+            for other in products:
+                product *= other
+            for m, c in product.terms:
+                table[m] = table.get(m, 0) + c
+        return polynomial(table)
 
     def atoms(self) -> list[Atom]:
         """Every atom in it, once, inner ones before those that hold them."""
@@ -188,6 +204,8 @@ class Size:
             for n, d in other.terms:
                 mn = tuple(sorted(m + n, key=_rank)) if m and n else m or n
                 table[mn] = table.get(mn, 0) + c * d
+        if any(c.bit_length() > MAX_BITS for c in table.values()):
+            raise SizeError("the size has numbers that are too large")
         return polynomial(table)
 
     def __floordiv__(self, other: int | Size) -> Size:
@@ -208,7 +226,7 @@ class Size:
     __radd__, __rmul__ = __add__, __mul__
 
     def __str__(self) -> str:
-        from netwright.ir.size_text import size_text
+        from .size_text import size_text
 
         return size_text(self)
 
@@ -338,11 +356,7 @@ def _within(a: Size, b: Size) -> bool:
     atom = a.atom
     if atom is not None and atom.op == "%" and atom.args[1] == b:
         return True
-    return _low(a) >= 0 and _low(b - a) >= 1
-
-
-def _low(size: Size) -> float:
-    return interval(size, {})[0]
+    return low(a) >= 0 and low(b - a) >= 1
 
 
 def _common(a: Size, b: Size) -> Size:
@@ -380,7 +394,7 @@ def _floordiv(a: Size, b: Size) -> Size:
         a, b = -a, -b
     if not a.terms or b == 1:
         return a
-    if _low(b) < 1:
+    if low(b) < 1:
         return _wrap("//", a, b)
     if _within(a, b):
         return _ZERO
@@ -413,7 +427,7 @@ def _mod(a: Size, b: Size) -> Size:
         return -_mod(-a, -b)
     if not a.terms or b == 1:
         return _ZERO
-    if _low(b) < 1:
+    if low(b) < 1:
         return _wrap("%", a, b)
     _, rest = _split(a, b)
     for monomial, c in rest.terms:  # (x % (k * b) + r) % b = (x + r) % b
@@ -469,7 +483,7 @@ def _at_least(a: Size, b: Size) -> bool:
         return True
     if b.atom is not None and b.atom.op == "min" and a in b.atom.args:
         return True
-    return _low(a - b) >= 0
+    return low(a - b) >= 0
 
 
 def power(size: int | Size, exponent: int) -> Size:
@@ -482,9 +496,5 @@ def power(size: int | Size, exponent: int) -> Size:
     return result
 
 
-RULES: dict[str, Callable[..., Size]] = {
-    "//": _floordiv,
-    "%": _mod,
-    "min": minimum,
-    "max": maximum,
-}
+RULES: dict[str, Callable[..., Size]] = {"//": _floordiv, "%": _mod}
+RULES |= {"min": minimum, "max": maximum}

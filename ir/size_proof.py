@@ -6,7 +6,7 @@ it. What is known is used up by substitution wherever possible (from `S % 16 == 
 `S >= T`: S = T + S - 1), so that the simplifications of `netwright.ir.size` do the work. The rules:
 
 - *Signs.* With every free size written as 1 + x, x >= 0, a polynomial without negative coefficients
-  is not negative (`lower_bound`).
+  is not negative (`low`).
 - *Floors.* If p = C * (a // b) + R with b > 0, then b * p lies between the values for
   a - b + 1 and a in place of b * (a // b); and p >= 0 exactly if b * p >= 1 - b, p being whole.
 - *Min and max.* Two arguments are compared: one case for a >= b and one for b >= a + 1.
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from math import gcd, inf, lcm, prod
 
-from netwright.ir.size import (
+from .size import (
     Atom,
     DivisionByZero,
     Factor,
@@ -36,7 +36,7 @@ from netwright.ir.size import (
     polynomial,
     without,
 )
-from netwright.ir.size_bounds import lower_bound, upper_bound
+from .size_bounds import low, upper_bound
 
 MAX_MODULUS = 64
 MAX_WEIGHT = 300
@@ -54,7 +54,7 @@ class Fuel:
     hints: list[dict[str, int]] = field(default_factory=list)
 
     def spend(self, size: Size) -> None:
-        self.work -= 4 + size.weight
+        self.work -= 4 + size.weight * (1 + size.depth)
         if self.work < 0:
             raise Spent
 
@@ -94,11 +94,6 @@ class Case:
     def values(self, each: int) -> dict[str, int]:
         """The free sizes of the question, when those of the case are all `each`."""
         return {n: s.evaluate(dict.fromkeys(s.names, each)) for n, s in self.origin}
-
-
-def low(size: Size) -> float:
-    bound = lower_bound(size)
-    return -inf if bound is None else bound
 
 
 def linear(size: Size) -> Iterator[tuple[Factor, Size, Size]]:
@@ -228,16 +223,18 @@ def _reduce(size: Size, zeros: tuple[Size, ...]) -> Size:
     return size
 
 
-def without_remainders(size: Size) -> Size:
-    """The size with a - b * (a // b) for every a % b."""
+def flatten(size: Size) -> Size:
+    """The size with a - b * (a // b) for each a % b, and all that is whole out of each a // k."""
 
     def change(factor: Factor) -> Size | None:
-        if isinstance(factor, str) or factor.op != "%":
+        if isinstance(factor, str) or factor.op not in ("//", "%"):
             return None
         a, b = factor.args
-        return a - b * (a // b)
+        whole = polynomial({m: c // b.value for m, c in a.terms} if b.is_constant else {})
+        quotient = whole + (a - whole * b) // b
+        return quotient if factor.op == "//" else a - b * quotient
 
-    return size.replace(change) if any(a.op == "%" for a in size.atoms()) else size
+    return size.replace(change)
 
 
 # Proving
@@ -277,14 +274,11 @@ def _settle(case: Case, fuel: Fuel) -> bool:
         return True
     if size.is_constant or size.weight > MAX_WEIGHT:
         return _fail(case, fuel)
-    if case.zeros or any(a.op == "%" for a in size.atoms()):
-        flat = without_remainders(size)
-        flat = _reduce(flat, tuple(without_remainders(z) for z in case.zeros))
+    atoms, flat = size.atoms(), size
+    if case.zeros or atoms:
+        flat = _reduce(flatten(size), tuple(map(flatten, case.zeros)))
         if flat == 0 or (not case.exact and low(flat) >= 0):
             return True
-    else:
-        flat = size
-    atoms = size.atoms()
     for atom in atoms:
         if atom.op in ("min", "max"):
             return all(settle(c, fuel) for c in _compare(case, atom))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from netwright.ir.size import MAX_DEPTH, NAME, RULES, Factor, Monomial, Size, SizeError
+from .size import MAX_DEPTH, NAME, RULES, Factor, Monomial, Size, SizeError
 
 _TOKEN = re.compile(rf"\s*(?:(\d+)|({NAME})|(//|[-+*%(),])|(\S))")
 
