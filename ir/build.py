@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .core import Op, Order, Type, Value, attributes
+from .core import CONCRETE, Op, Order, Type, Value, attributes
 from .diagnostics import Span
 from .registry import lookup
+
+
+def result_types(op: Op, operands: tuple[Type, ...]) -> tuple[Type, ...]:
+    """The types that an op gives by its shape rule.
+
+    Where the rule knows no more than that it gives a float or an int, as that of `index`, and the op
+    states a concrete one, it is that.
+    """
+    given = tuple(lookup(op.name).shape(operands, op))
+    if len(given) != len(op.results):
+        return given
+    return tuple(
+        g.with_dtype(r.type.dtype) if r.type.dtype in CONCRETE.get(g.dtype, ()) else g
+        for g, r in zip(given, op.results, strict=True)
+    )
 
 
 class Builder:
@@ -56,13 +71,14 @@ class Builder:
     def append(self, op: Op, orders: tuple[Order | None, ...] | None = None) -> tuple[int, ...]:
         """Append an op; give the ids of its results.
 
-        Types are inferred where the registry has a shape rule, else taken from `op.results`. Orders are
-        the given ones, else those of `op.results`. Ids of results are assigned here.
+        Types are inferred where the registry has a shape rule (see `result_types`), else taken from
+        `op.results`. Orders are the given ones, else those of `op.results`. Ids of results are
+        assigned here.
         """
         definition = lookup(op.name)
         types = [r.type for r in op.results]
         if definition.shape is not None:
-            types = list(definition.shape(tuple(self.type(i) for i in op.operands), op))
+            types = list(result_types(op, tuple(self.type(i) for i in op.operands)))
         known = orders if orders is not None else tuple(r.order for r in op.results) or (None,) * len(types)
         labels = [r.label for r in op.results] or [""] * len(types)
         results = tuple(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .build import result_types
 from .claim import names as claim_names
 from .core import Child, Dim, Instance, Module, Op, Region, Type, Value, flat, walk
 from .facts import (
@@ -74,7 +75,7 @@ def _types(module: Module, instance: Instance, op: Op, known: dict[int, Value]) 
     definition = lookup(op.name)
     try:
         if definition.shape is not None:
-            wanted, results = given, tuple(definition.shape(given, op))
+            wanted, results = given, result_types(op, given)
         else:
             found = signature(module, instance, op, known)
             wanted = tuple(f.type for f in found.operands)

@@ -380,6 +380,7 @@ register(
         operands=("x", "ids"),
         brackets=Brackets(arrows=(1, 1), dots=False),
         arrow=_scatter_arrow,
+        precision="wide",
         flops=lambda types, op: types[0].elements(),
         keeps=_scatter_keeps,
         order=_scatter_order,
