@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from .diagnostics import Span
 from .size import Size
@@ -142,17 +143,17 @@ class Op:
     name: str
     operands: tuple[int, ...] = ()
     results: tuple[Value, ...] = ()
-    attrs: tuple[tuple[str, object], ...] = ()
+    attrs: tuple[tuple[str, Any], ...] = ()
     regions: tuple[Region, ...] = ()
     span: Span | None = field(default=None, compare=False)
 
-    def __getitem__(self, name: str) -> object:
+    def __getitem__(self, name: str) -> Any:
         for key, value in self.attrs:
             if key == name:
                 return value
         raise KeyError(f"{self.name} has no attribute {name!r}")
 
-    def get(self, name: str, default: object = None) -> object:
+    def get(self, name: str, default: Any = None) -> Any:
         """An attribute, or the default where the op does not have it."""
         return next((value for key, value in self.attrs if key == name), default)
 
@@ -174,7 +175,7 @@ class Op:
         return len(self.operands) - len(names) + names.index(name)
 
 
-def attributes(**attrs: object) -> tuple[tuple[str, object], ...]:
+def attributes(**attrs: Any) -> tuple[tuple[str, Any], ...]:
     """Attributes in canonical order."""
     return tuple(sorted(attrs.items()))
 
@@ -278,7 +279,7 @@ class Claim:
         verdict: `open` until the check pass has looked; then `required`, and tested when sizes bind.
     """
 
-    claim: object
+    claim: Any
     reason: str
     verdict: str = "open"
     span: Span | None = field(default=None, compare=False)
