@@ -35,7 +35,7 @@ class Arrays(Examples):
         fields: Mapping[str, str],
         batch: int,
         scale: Mapping[str, float] | None = None,
-        held_out: float | int = 0.1,
+        held_out: float = 0.1,
         seed: int = 0,
         sizes: Mapping[str, int] | None = None,
     ):

@@ -50,7 +50,7 @@ class Pairs(Examples):
         fields: Mapping[str, str] | Sequence[str] = ("source", "target_in", "target_out"),
         source_length: int | None = None,
         target_length: int | None = None,
-        held_out: float | int = 0.1,
+        held_out: float = 0.1,
         seed: int = 0,
         source_vocabulary: int | None = None,
         target_vocabulary: int | None = None,

@@ -71,7 +71,7 @@ class Examples(Source):
     unit = "examples"
 
     def __init__(
-        self, columns: dict[str, np.ndarray], *, batch: int, held_out: float | int, seed: int
+        self, columns: dict[str, np.ndarray], *, batch: int, held_out: float, seed: int
     ):
         check_positive(batch=batch)
         check_seed(seed)
@@ -126,7 +126,7 @@ def model_dtype(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.int32 if np.issubdtype(dtype, np.integer) else np.float32)
 
 
-def split_count(count: int, held_out: float | int) -> int:
+def split_count(count: int, held_out: float) -> int:
     """How many of `count` rows are held out: an int is that many, a float a fraction."""
     if isinstance(held_out, int) and not isinstance(held_out, bool):
         kept = held_out
