@@ -35,7 +35,7 @@ def _rules_json(rules: tuple[Rule, ...]) -> dict[str, object]:
 
 
 def _decisions_json(decisions: Decisions) -> dict[str, object]:
-    found = {}
+    found: dict[str, object] = {}
     for d in sorted(decisions, key=lambda d: by_path(d.key)):
         choice = _rules_json(d.choice) if isinstance(d.choice, tuple) else d.choice
         said = {"choice": choice, "reason": d.reason, "place": d.place}
@@ -112,7 +112,7 @@ class _Reader:
 
     def mesh(self, tree: object) -> Mesh:
         at = ("mesh",)
-        if not self.object(tree, at):
+        if not self.is_object(tree, at):
             return Mesh()
         assert isinstance(tree, dict)
         self.known(tree, at, [f.name for f in fields(Mesh)])
@@ -125,7 +125,7 @@ class _Reader:
 
     def precision(self, tree: object) -> Precision:
         at = ("precision",)
-        if not self.object(tree, at):
+        if not self.is_object(tree, at):
             return Precision()
         assert isinstance(tree, dict)
         self.known(tree, at, [f.name for f in fields(Precision)])
@@ -164,7 +164,7 @@ class _Reader:
                     f"did you mean {close[0]}?" if close else f"it may have {', '.join(names)}",
                 )
 
-    def object(self, value: object, at: tuple[str, ...]) -> bool:
+    def is_object(self, value: object, at: tuple[str, ...]) -> bool:
         if isinstance(value, dict):
             return True
         self.wrong(at, value, "an object")
@@ -184,13 +184,13 @@ class _Reader:
         return 1
 
     def counts(self, value: object, at: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-        if not self.object(value, at):
+        if not self.is_object(value, at):
             return ()
         assert isinstance(value, dict)
         return tuple((name, self.positive(v, (*at, name))) for name, v in value.items())
 
     def rules(self, value: object, at: tuple[str, ...]) -> tuple[Rule, ...]:
-        if not self.object(value, at):
+        if not self.is_object(value, at):
             return ()
         assert isinstance(value, dict)
         made = []
@@ -203,7 +203,7 @@ class _Reader:
         return tuple(made)
 
     def decisions(self, value: object, at: tuple[str, ...]) -> Decisions:
-        if not self.object(value, at):
+        if not self.is_object(value, at):
             return ()
         assert isinstance(value, dict)
         choose = self.chooser(SECTIONS[".".join(at)][0])

@@ -65,7 +65,7 @@ def values(variant: Variant) -> dict[int, Value]:
 
 def carried(op: Op) -> dict[int, int]:
     """For a `repeat`: which argument each carried result becomes in the next copy."""
-    return dict(op.get("carried", ()))  # type: ignore[arg-type]
+    return dict(op.get("carried", ()))  # type: ignore[call-overload]
 
 
 def signature(

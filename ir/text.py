@@ -32,6 +32,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from .core import Dim, Instance, Module, Op, Order, Region, Type, Value, Variable
 from .size import Size
@@ -114,14 +115,14 @@ class _Writer:
             lines.append(
                 f"  child {_quote(c.name)} {_word(c.mode)}{along}" + _place(c, self.places)
             )
-        for v in of.variants:
-            inputs = ", ".join(map(self.value, v.inputs))
+        for variant in of.variants:
+            inputs = ", ".join(map(self.value, variant.inputs))
             lines.append(f"  variant ({inputs}) {{")
-            lines += self.ops(v.ops, "    ")
-            for r in v.results:
+            lines += self.ops(variant.ops, "    ")
+            for r in variant.results:
                 name = f" {_quote(r.name)}" if r.name else ""
                 lines.append(f"    result %{r.value}{name} [{', '.join(map(self.dim, r.order))}]")
-            lines += [f"    write {_quote(name)} %{id}" for name, id in v.writes]
+            lines += [f"    write {_quote(name)} %{id}" for name, id in variant.writes]
             lines.append("  }")
         return lines
 
@@ -154,7 +155,7 @@ class _Writer:
     def op(self, op: Op) -> str:
         left = ", ".join(self.defined(r) for r in op.results)
         text = (f"{left} = " if left else "do ") + _word(op.name)
-        attrs = dict(op.attrs)
+        attrs: dict[str, Any] = dict(op.attrs)
         brackets = self.brackets(attrs)
         if brackets is not None:
             text += f"[{brackets}]"
@@ -166,7 +167,7 @@ class _Writer:
             text += " : " + ", ".join(self.type(r.type) + self.order(r.order) for r in op.results)
         return text
 
-    def brackets(self, attrs: dict[str, object]) -> str | None:
+    def brackets(self, attrs: dict[str, Any]) -> str | None:
         """Takes `dims` and `arrows` out of the attributes, and writes them between brackets."""
         dims, arrows = attrs.get("dims"), attrs.get("arrows")
         items: list[str] = []

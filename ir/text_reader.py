@@ -199,7 +199,9 @@ class _Reader:
     def instance(self) -> Instance:
         path, layer = self.string(), self.word()
         self.table = {}
-        params, states, children, variants = [], [], [], []
+        params: list[Variable] = []
+        states: list[Variable] = []
+        children, variants = [], []
         if self.keyword("dims"):
             self.commas(self.declared)
         dims = tuple(self.table.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from .core import ABSTRACT, CONCRETE, Dim, Instance, Module, Op, Value, flat, join, walk
 from .facts import Checker, Violation, bodies, known_values, show_op
@@ -205,9 +206,10 @@ def _counts(value: object) -> bool:
     return isinstance(value, tuple) and all(map(_count, value)) and len({*value}) == len(value)
 
 
-def _carried(value: object) -> bool:
-    good = isinstance(value, tuple) and all(_counts((p[0],)) and _count(p[1]) for p in value)
-    return good and all(len({p[i] for p in value}) == len(value) for i in (0, 1))
+def _carried(value: Any) -> bool:
+    pairs = isinstance(value, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in value)
+    # A result becomes one argument, and an argument is one result.
+    return pairs and all(_counts(side) for side in zip(*value, strict=True))
 
 
 def _binding(value: object) -> bool:
