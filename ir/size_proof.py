@@ -224,17 +224,33 @@ def _reduce(size: Size, zeros: tuple[Size, ...]) -> Size:
 
 
 def flatten(size: Size) -> Size:
-    """The size with a - b * (a // b) for each a % b, and all that is whole out of each a // k."""
+    """The size with a - b * (a // b) for each a % b, and one form for all equal a // k."""
 
     def change(factor: Factor) -> Size | None:
         if isinstance(factor, str) or factor.op not in ("//", "%"):
             return None
         a, b = factor.args
-        whole = polynomial({m: c // b.value for m, c in a.terms} if b.is_constant else {})
-        quotient = whole + (a - whole * b) // b
+        quotient = _quotient_by(a, b.value) if b.is_constant else a // b
         return quotient if factor.op == "//" else a - b * quotient
 
     return size.replace(change)
+
+
+def _quotient_by(a: Size, k: int) -> Size:
+    """a // k = whole + r // k with coefficients of r from 0 to k - 1; or with r mirrored.
+
+    r // k = -((k - 1 - r) // k), rounding down being rounding up, mirrored. Of r and what is left
+    of its mirror image, the one with the smaller coefficients is taken.
+    """
+    whole = polynomial({m: c // k for m, c in a.terms})
+    r = a - whole * k
+    ones = polynomial({m: 1 for m, _ in r.terms if m})
+    mirrored = ones * k + (k - 1) - r
+    constants = (dict(r.terms).get((), 0), dict(mirrored.terms).get((), 0))
+    pairs = [(c, k - c) for m, c in r.terms if m] + [constants]
+    if [a for a, _ in pairs] <= [b for _, b in pairs]:
+        return whole + r // k
+    return whole + ones - mirrored // k
 
 
 # Proving
