@@ -377,25 +377,23 @@ _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "custom_jvp_call",
 
 
 def residuals(
-    call: Callable, args: list[Any], wants: tuple[bool, ...]
+    call: Callable, args: list[Any], wants: tuple[bool, ...], keyed: bool = False
 ) -> list[tuple[str, int, str]]:
     """What `jax.vjp` saves of a call, as (what, index, type), sorted.
 
     Arrays that are another one reshaped, transposed or copied count as that one; constants do not
-    count, nor do scalars.
+    count (in a scan they are not stacked), nor do scalars. If `keyed`, the call takes a random key.
     """
 
-    def run(*values):
-        *values, key = values
-
+    def run(key, *values):
         def primal(*wanted):
             left = iter(wanted)
             given = (next(left) if w else v for v, w in zip(values, wants, strict=True))
-            return call(*given, key=key)
+            return call(*given, key=key) if keyed else call(*given)
 
         return jax.vjp(primal, *(v for v, w in zip(values, wants, strict=True) if w))
 
-    jaxpr = jax.make_jaxpr(run)(*args, random.key(0)).jaxpr
+    jaxpr = jax.make_jaxpr(run)(random.key(0), *args).jaxpr
     number = len(jax.eval_shape(call, *args))
     known: dict[Any, Any] = {}
     constant = object()
@@ -433,7 +431,7 @@ def residuals(
             continue
         text = f"{v.aval.dtype}:{v.aval.size}"
         if v in jaxpr.invars:
-            found[v] = ("operand", jaxpr.invars.index(v), text)
+            found[v] = ("operand", jaxpr.invars.index(v) - 1, text)
         elif v in results:
             found[v] = ("result", results.index(v), text)
         else:
@@ -487,7 +485,7 @@ def check_keeps(case: Case) -> None:
                     )
                 )
         with jax.enable_x64(False):
-            found = residuals(call, args, wants)
+            found = residuals(call, args, wants, keyed=True)
         assert sorted(expected) == found, (
             f"{emitted.text}, {wants}: kept {found}, registered {sorted(expected)}"
         )
