@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .core import Dim, Instance, Module, Op, Order, Type, Value, Variable, join, walk
+from .core import Dim, Instance, Module, Op, Order, Value, Variable, join, walk
 from .diagnostics import Diagnostic, Place, Span, nearest
 from .plan import Plan, Rule, find, inherited
 from .registry import lookup
@@ -220,7 +220,10 @@ class _Verifier:
                     )
 
     def place(self, section: str, dim: str) -> Span | None:
-        return self.places.get(f"{section}.{dim}", self.places.get(section))
+        name = f"{section}.{dim}"
+        while name and name not in self.places:
+            name = name.rpartition(".")[0]
+        return self.places.get(name)
 
     def described(self) -> str:
         return "the mesh has " + ", ".join(f"{name} = {size}" for name, size in self.mesh.items())
@@ -286,7 +289,7 @@ class _Verifier:
             "mesh-does-not-divide",
             f"{dim} is {size}, which does not divide evenly over the {parts} parts of {along}",
             (f"{section} puts {dim} along {along}", self.described()),
-            f"make {dim} a multiple of {parts}, give {along} {_or(divisors)} devices, "
+            f"make {dim} a multiple of {parts}, give {along} the size {_or(divisors)}, "
             f"or take {dim} out of {section}",
             f"{array.what} has {dim} = {size}",
         )
@@ -298,10 +301,9 @@ class _Verifier:
                 continue
             names = " and ".join(dict.fromkeys(d.name for d in having))
             section = array.rules.section
-            shown = Type("float", tuple(dict.fromkeys(array.dims)))
             again = "twice by itself" if len(set(having)) == 1 else f"for {names}"
             yield (
-                ("twice", axis, names, section),
+                ("twice", axis, frozenset(d.name for d in having), section),
                 self.pointed(
                     array,
                     having,
@@ -316,7 +318,7 @@ class _Verifier:
                     f"put only one of {names} along {axis}"
                     if len(set(having)) > 1
                     else f"name {axis} once",
-                    str(shown) and f"{array.what} has {names}",
+                    f"{array.what} has {names}",
                 ),
             )
 
@@ -333,7 +335,6 @@ class _Verifier:
         """A diagnostic at the rule in the recipe, if its place is known, and at the array."""
         rules = [s for d in dims if (s := self.place(array.rules.section, d.name)) is not None]
         if not rules:
-            facts = (*facts, f"{array.what} is at {array.span}") if array.span else facts
             return Diagnostic(code, message, array.span, caption, (), facts, help)
         places = [Place(s, "and this one") for s in dict.fromkeys(rules[1:]) if s != rules[0]]
         places += [Place(array.span, caption)] if array.span is not None else []
