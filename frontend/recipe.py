@@ -557,7 +557,7 @@ class _Reader:
             "recipe-data",
             f"there is no file {name}",
             span,
-            facts=(f"it is looked for in the folder of the recipe, {folder}",),
+            facts=(f"it is looked for from the recipe's folder, {folder.resolve().name}",),
             help=f'file = "{close[0]}"' if close else "",
         )
 
@@ -875,6 +875,8 @@ class _Fitter:
     def fit(self) -> Fit | None:
         sizes = self._sizes()
         fields = self._fields()
+        if self.recipe.data.kind == "arrays" and not self.bad:
+            self._arrays(dict(fields), sizes)
         self._paths()
         ids = self._ids(sizes)
         return None if self.bad else Fit(tuple(sizes.items()), fields, ids)
@@ -927,7 +929,7 @@ class _Fitter:
                     f"the dim {name} of {self.module.name} has no size",
                     "sizes",
                     facts=(f"{name} is free in the model: the recipe binds it",),
-                    help=f"[sizes] {name} = 128",
+                    help=f"{name} = 128" if given else f"[sizes]\n{name} = 128",
                 )
         return {name: sizes[name] for name in free if name in sizes}
 
@@ -995,27 +997,73 @@ class _Fitter:
             )
         return tuple(found.items())
 
+    def _arrays(self, fields: Mapping[str, str], sizes: Mapping[str, int]) -> None:
+        """Whether the arrays of the file have the shapes of the inputs that take them."""
+        shapes = _shapes(self.recipe.data_path)
+        if shapes is None:
+            self.error(
+                "recipe-data",
+                f"{self.recipe.data.file} is not a .npz file",
+                "data.file",
+                facts=("numpy.savez writes such files: several arrays, each with a name",),
+            )
+            return
+        for value in self.inputs:
+            name, array = value.label, fields[value.label]
+            place = f"data.fields.{name}"
+            place = place if place in self.recipe.places else "data.file"
+            if array not in shapes:
+                close = nearest(array, shapes)
+                self.error(
+                    "recipe-field",
+                    f"{self.recipe.data.file} has no array {array}, for the input {name}",
+                    place,
+                    facts=(f"it has {', '.join(sorted(shapes))}",),
+                    help=f'{name} = "{close[0]}"' if close else "",
+                )
+                continue
+            dims = [d for axis in value.order or () for d in axis]
+            if not dims or len(dims) < 1:
+                continue
+            wanted = [d.size.value if d.size.is_constant else sizes.get(d.name) for d in dims[1:]]
+            shape = shapes[array]
+            if len(shape) != len(dims) or any(
+                w is not None and w != s for w, s in zip(wanted, shape[1:], strict=True)
+            ):
+                shown = [f"{d.name} = {w}" for d, w in zip(dims[1:], wanted, strict=True)]
+                self.error(
+                    "recipe-shape",
+                    f"{name} is {_brackets([dims[0].name, *shown])} in the model, but the array"
+                    f" {array} is {_brackets(shape)}",
+                    place,
+                    facts=(f"each of its {shape[0]} rows is an example",) if shape else (),
+                )
+
     def _ids(self, sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
-        known = {
-            d.name: d.size.value
-            for i in self.module.instances
-            for d in i.dims
-            if d.size.is_constant
-        } | dict(sizes)
+        known: dict[str, set[int]] = {}
+        for instance in self.module.instances:
+            for dim in instance.dims:
+                size = dim.size.value if dim.size.is_constant else sizes.get(dim.name)
+                if size is not None:
+                    known.setdefault(dim.name, set()).add(size)
         found = []
         for name, value in self.recipe.data.ids:
-            if isinstance(value, str):
-                if value not in known:
-                    close = nearest(value, known)
-                    self.error(
-                        "recipe-field",
-                        f"the model has no dim {value} of a known size",
-                        f"data.ids.{name}",
-                        help=f'{name} = "{close[0]}"' if close else "",
-                    )
-                    continue
-                value = known[value]
-            found.append((name, value))
+            if isinstance(value, int):
+                found.append((name, value))
+                continue
+            size = known.get(value, set())
+            if len(size) == 1:
+                found.append((name, next(iter(size))))
+                continue
+            close = nearest(value, known)
+            self.error(
+                "recipe-field",
+                f"{value} has several sizes in the model"
+                if size
+                else f"the model has no dim {value} of a known size",
+                f"data.ids.{name}",
+                help=f"{name} = {max(size)}" if size else f'{name} = "{close[0]}"' if close else "",
+            )
         return tuple(found)
 
     def _paths(self) -> None:
@@ -1057,3 +1105,32 @@ class _Fitter:
                         f"{where}.{dim}",
                         help=f"did you mean {close[0]}?" if close else "",
                     )
+
+
+def _brackets(parts: Iterable[object]) -> str:
+    return f"[{', '.join(map(str, parts))}]"
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the arrays of a .npz file, read from their headers; None if it is not one."""
+    import zipfile
+
+    from numpy.lib import format as npy
+
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if not name.endswith(".npy"):
+                    continue
+                with archive.open(name) as file:
+                    version = npy.read_magic(file)
+                    read = (
+                        npy.read_array_header_1_0
+                        if version == (1, 0)
+                        else (npy.read_array_header_2_0)
+                    )
+                    found[name.removesuffix(".npy")] = read(file)[0]
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
+        return None
+    return found

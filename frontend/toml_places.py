@@ -339,7 +339,7 @@ class _Explain:
         if match and not self.line.lstrip().startswith("["):
             sign = match[2].strip()
             self.error(
-                f"{sign} stands where = is expected",
+                f'"{sign}" stands where "=" is expected',
                 self.start + match.start(2) + len(match[2]) - len(match[2].lstrip()),
                 self.start + match.start(2) + len(match[2].rstrip()),
                 help=f"{match[1]} = {match[3].strip()}",

@@ -386,7 +386,7 @@ class Data:
         " tokens and targets; pairs offer source, source_live, source_count, target_in, target_out"
         " and target_live; arrays their names",
         default=(),
-        example='{ image = "x", y = "y" }',
+        example='{ image = "x", label = "y" }',
     )
     scale: Options = key(
         Table("inputs", Real()),
@@ -398,7 +398,7 @@ class Data:
         Table("inputs", Either((Whole(1), Text("the name of a dim")))),
         "how many ids the model knows, or the dim that says so: the data are checked against it",
         default=(),
-        example='{ y = "C" }',
+        example='{ label = "N" }',
     )
     seed: int | None = key(
         Whole(0),
@@ -469,13 +469,16 @@ class Schedule:
     """How the learning rate changes: a schedule of optax, with its options under optax's names."""
 
     name: str = key(
-        Word(tuple(SCHEDULES), SCHEDULE_WORDS), "one of those below", default="constant"
+        Word(tuple(SCHEDULES), SCHEDULE_WORDS),
+        "one of those below; left out, constant",
+        default="constant",
+        example='"warmup_cosine"',
     )
     options: Options = key(
         Real(),
         "any option of the schedule, as listed below",
         default=(),
-        example="",
+        example="warmup_steps = 100",
         rest=True,
     )
 
@@ -695,3 +698,103 @@ def _name(text: Any) -> str:
     text = str(text)
     bare = text and all(c.isascii() and (c.isalnum() or c in "_-") for c in text)
     return text if bare else _string(text)
+
+
+# The reference page
+
+
+def reference() -> str:
+    """The text of docs/recipe.md, made from the schema."""
+    lines = [_INTRODUCTION, "## Every key", "", _KEYS, "", "```toml", *_sample(), "```", ""]
+    lines += ["## Optimizers", "", _OPTIMIZERS, "", "| name | options and their defaults |"]
+    lines += ["|---|---|"]
+    lines += [f"| `{name}` | {_defaults(options)} |" for name, options in OPTIMIZERS.items()]
+    lines += [
+        "",
+        "## Schedules",
+        "",
+        _SCHEDULES,
+        "",
+        "| name | the rate | options |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {kind.doc} | {_defaults(kind.options)} |" for name, kind in SCHEDULES.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sample() -> list[str]:
+    """A recipe with every key, as TOML."""
+    lines = _sample_keys(keys_of(Recipe))
+    for name, section in SECTIONS.items():
+        lines += ["", f"# {_first(section.__doc__)}", f"[{name}]", *_sample_keys(keys_of(section))]
+    return lines
+
+
+def _sample_keys(known: Iterator[Key]) -> list[str]:
+    import textwrap
+
+    lines = []
+    for k in known:
+        required = "; required" if k.required else ""
+        lines += [
+            "",
+            *textwrap.wrap(f"{k.doc}{required}", 96, initial_indent="# ", subsequent_indent="# "),
+        ]
+        value = k.example or (toml(k.default, k.form) if k.default is not None else "")
+        if k.rest:
+            lines += [value] if value else []
+        else:
+            lines.append(f"{k.name} = {value}")
+    return lines[1:]
+
+
+def _defaults(options: Mapping[str, Any]) -> str:
+    said = []
+    for name, default in options.items():
+        if default == REQUIRED:
+            said.append(f"`{name}` (required)")
+        elif default == STEPS:
+            said.append(f"`{name}` = the steps of [train]")
+        elif default is None:
+            said.append(f"`{name}`")
+        else:
+            said.append(f"`{name} = {toml(default, option_form(name, default))}`")
+    return ", ".join(said) or "none"
+
+
+def _first(doc: str | None) -> str:
+    return (doc or "").split(". ")[0].strip().rstrip(".")
+
+
+_INTRODUCTION = """# The recipe
+
+<!-- Generated from ir/recipe.py: pytest tests/frontend/test_recipe.py --update-golden -->
+
+A recipe says everything about a training run that is not the model: data, optimizer, how long, in
+which precision, on which devices. It is the file `recipe.toml` beside `model.nw`. The least that it
+must say is where the data are:
+
+```toml
+[data]
+kind = "text"
+file = "data/shakespeare.txt"
+
+[sizes]
+S = 128
+```
+
+The leading dim of the model's inputs is the batch. Other free dims of the model get their sizes
+under `[sizes]`. A key that the recipe does not know is an error.
+"""
+
+_KEYS = "With their defaults, and where there is none, with an example."
+
+_OPTIMIZERS = """Names and options are those of [optax](https://optax.readthedocs.io). Another of
+its optimizers with a `learning_rate` can be named too; then optax is asked for its options."""
+
+_SCHEDULES = """They change the learning rate from step to step. Options have optax's names, and
+schedules may: `cosine_decay_schedule` is `cosine`. The argument that is the learning rate is not
+given here: it is the `learning_rate` of `[optimizer]`. `--steps` on the command line stops earlier
+or later, and leaves the schedule as it is."""
