@@ -106,7 +106,7 @@ def _source(c: Source) -> str:
         args.append(f"cap={float(c.op['cap'])}")
     if c.op.get("accumulate"):
         args.append(f"dtype={c.dtype(c.op['accumulate'])}")
-    return f"{c.helper('attention')}({', '.join(args)})"
+    return f"{c.helper('dot_product_attention')}({', '.join(args)})"
 
 
 def _meaning(np, args, op):

@@ -112,7 +112,9 @@ def mean_pool(x, sides, strides, padding):
 '''
 
 ATTENTION = '''
-def attention(q, k, v, scores, values, scale, mask=None, bias=None, cap=None, dtype=None):
+def dot_product_attention(
+    q, k, v, scores, values, scale, mask=None, bias=None, cap=None, dtype=None
+):
     """softmax(scale * q k + bias) v, over the keys where the mask holds; of none it is 0.
 
     `scores` and `values` are the two products as einsum has them; scores end with queries, keys.

@@ -67,12 +67,10 @@ def _align(c: Source) -> str:
     if "None" not in items:
         return c.arg(0, Levels.ATOM)
     first = items.index("None")
-    while items[-1] == ":":
-        items.pop()
     if first > 1 and ":" not in items[first:]:
         items = ["...", *items[first:]]
-    elif first == 1 and len(before) == 1:
-        items = [":", *items[1:]]
+    while items[-1] == ":":
+        items.pop()
     return f"{c.arg(0, Levels.ATOM)}[{', '.join(items)}]"
 
 

@@ -237,9 +237,16 @@ def _expand_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
     return (types[0].with_dims((*types[0].dims, *op["dims"])),)
 
 
+def _ones(op: Op) -> bool:
+    """Whether all new dims have size 1; they then come last, as features do, else first."""
+    return all(d.size == 1 for d in op["dims"])
+
+
 def _expand_source(c: Source) -> str:
     order = c.op.result.order
     assert order is not None
+    if _ones(c.op):
+        return f"{c.arg(0, 16)}[..., {', '.join(['None'] * len(c.op['dims']))}]"
     return f"jnp.broadcast_to({c.arg(0)}, {c.shape(order)})"
 
 
@@ -249,7 +256,8 @@ def _expand_meaning(np, args, op):
 
 
 def _expand_order(op: Op, orders: tuple[Order, ...]) -> Orders:
-    return orders, ((*((d,) for d in op["dims"]), *orders[0]),)
+    new = tuple((d,) for d in op["dims"])
+    return orders, ((*orders[0], *new) if _ones(op) else (*new, *orders[0]),)
 
 
 _shape_op(

@@ -38,7 +38,8 @@ def test_ops(case, check):
 def test_source():
     emitted = Emitted(CASES[3], CASES[3].types(), CASES[3].orders())
     assert emitted.text == (
-        'attention(x0, x1, x2, "bsgrk,btgk->bgrst", "bgrst,btgk->bsgrk", 6**-0.5, mask=x3)'
+        'dot_product_attention(x0, x1, x2, "bsgrk,btgk->bgrst", "bgrst,btgk->bsgrk", '
+        "6**-0.5, mask=x3)"
     )
 
 

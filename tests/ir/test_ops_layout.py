@@ -1,5 +1,6 @@
 """Ops that only passes make: layouts, casts, names, placement."""
 
+import itertools
 from dataclasses import replace
 
 import jax
@@ -47,6 +48,8 @@ def written(op_name: str, before: Order, after: Order, **attrs) -> str:
         ("align", axes((B,)), ((B,), ()), "x[:, None]"),
         ("align", axes((B,)), ((B,), (), ()), "x[:, None, None]"),
         ("align", ALL, ((B,), (), (S,), (), (D,)), "x[:, None, :, None]"),
+        ("align", ALL, ((B,), (S,), (), (D,)), "x[:, :, None]"),
+        ("align", ALL, ((B,), (S,), (D,), (), ()), "x[..., None, None]"),
         ("align", (), ((), ()), "x[None, None]"),
         ("squeeze_axes", ((B,), (), (D,)), axes((B, D)), "x.squeeze(1)"),
         ("squeeze_axes", ((), (B,), ()), axes((B,)), "x.squeeze((0, 2))"),
@@ -97,3 +100,19 @@ def test_constrain(spec, text):
     with jax.set_mesh(mesh):
         found = jax.jit(lambda x: eval(text, {"lax": lax, "P": P, "x": x}))(jnp.ones((2, 3, 5)))
     assert found.sum() == 30
+
+
+@pytest.mark.parametrize("mask", range(1, 32))
+def test_axes_of_size_1_anywhere(mask):
+    """Bits say where axes of size 1 stand among B, S and D."""
+    left = list(ALL)
+    after = [() if mask >> i & 1 else left.pop(0) for i in range(5) if left or mask >> i & 1]
+    after = tuple([*after, *left])
+    x = np.arange(30.0).reshape(2, 3, 5)
+    there = eval(written("align", ALL, after), {"x": x})
+    np.testing.assert_array_equal(there, arrange(x, ALL, after))
+    back = eval(written("squeeze_axes", after, ALL), {"x": there})
+    np.testing.assert_array_equal(back, x)
+    for perm in itertools.permutations(after):
+        found = eval(written("transpose", after, perm), {"x": there})
+        np.testing.assert_array_equal(found, arrange(x, ALL, perm))

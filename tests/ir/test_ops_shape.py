@@ -43,6 +43,7 @@ CASES = register_cases(
     Case("merge", "[B, P:2, D, K:3]", arrows=arrow("K:3 P:2", "Y:6")),
     Case("expand", "[B, D]", dims=dims("T")),
     Case("expand", "bool[]", dims=dims("T S")),
+    Case("expand", "[B, D]", dims=dims("N:1 M:1")),
     Case("slice", "[B, T, D]", arrows=arrow("T", "S")),
     Case("slice", "[B, T, D]", arrows=arrow("T", "W:2"), start=1),
     Case("slice", "[T]", arrows=arrow("T", "W:2"), start=2),
