@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 
 
 @dataclass(frozen=True, order=True)
@@ -63,7 +64,7 @@ class Diagnostic:
 
 
 class InputError(Exception):
-    """What a person wrote is wrong; `diagnostics` says what, and `sources` has the texts to quote."""
+    """What a person wrote is wrong: `diagnostics` says what, `sources` has the texts to quote."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None = None):
         self.diagnostics = tuple(diagnostics)
@@ -117,7 +118,9 @@ def nearest(word: str, choices: Iterable[str], limit: int = 1) -> list[str]:
 
     names = sorted(set(choices))
     same = [n for n in names if n.lower() == word.lower() and n != word]
-    return (same + [n for n in difflib.get_close_matches(word, names, limit) if n not in same])[:limit]
+    return (same + [n for n in difflib.get_close_matches(word, names, limit) if n not in same])[
+        :limit
+    ]
 
 
 _STYLE = {"error": "1;31", "warning": "1;33", "bold": "1", "gutter": "1;34", "help": "1;32"}
@@ -130,44 +133,84 @@ def render(diagnostic: Diagnostic, sources: Mapping[str, str], color: bool = Fal
         return f"\x1b[{_STYLE[style]}m{text}\x1b[0m" if color and text else text
 
     d = diagnostic
-    lines = [paint(f"{d.severity}[{d.code}]", d.severity) + paint(f": {d.message}", "bold")]
+    lines = [
+        paint(f"{d.severity}[{d.code}]", d.severity) + paint(f": {printable(d.message)}", "bold")
+    ]
     if d.span is not None:
-        lines.append(paint("  --> ", "gutter") + str(d.span))
-        shown = sorted([*d.places, Place(d.span, d.caption)], key=lambda p: p.span)
-        width = max((len(str(p.span.line)) for p in shown if p.span.file in sources), default=1)
+        lines.append(paint("  --> ", "gutter") + printable(str(d.span)))
+        marks = [_Mark(d.span, printable(d.caption), "^")]
+        marks += [_Mark(p.span, printable(p.caption), "-") for p in d.places]
+        marks = [m for m in marks if m.span.file in sources]
+        # The file with the mistake comes first; in each file, the lines in order.
+        marks.sort(key=lambda m: (m.span.file != d.span.file, m.span))  # type: ignore[union-attr]
+        width = max((len(str(m.span.line)) for m in marks), default=1)
         file = d.span.file
-        for place in shown:
-            if place.span.file not in sources:
-                continue
-            if place.span.file != file or (d.span.file != file and place.span.file == d.span.file):
-                file = place.span.file
-                lines.append(paint("  ::: ", "gutter") + str(place.span))
-            mark = "^" if place.span == d.span and place.caption == d.caption else "-"
-            lines += _quote(place, sources[place.span.file], width, mark, d.severity, paint)
-    lines += [paint("  = ", "gutter") + fact for fact in d.facts]
+        for (name, line), group in groupby(marks, key=lambda m: (m.span.file, m.span.line)):
+            found = list(group)
+            if name != file:
+                file = name
+                lines.append(paint("  ::: ", "gutter") + printable(str(found[0].span)))
+            rows = sources[name].split("\n")
+            if line <= len(rows):
+                lines += _quote(rows[line - 1].rstrip("\r"), found, width, d.severity, paint)
+    lines += [paint("  = ", "gutter") + printable(fact) for fact in d.facts]
     if d.help:
-        lines.append(paint("help: ", "help") + d.help)
+        shown = "\n".join(map(printable, d.help.split("\n")))
+        lines.append(paint("help: ", "help") + shown)
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """A text in which what would move the cursor, or is not seen, is replaced."""
+    if text.isprintable():
+        return text
+    shown = text.replace("\t", " ").replace("\xa0", " ")
+    return "".join(c if c.isprintable() else "\ufffd" for c in shown)
 
 
 _WIDEST = 140  # a longer line is quoted as the stretch around its carets
 
 
-def _quote(place, text, width, mark, severity, paint) -> list[str]:
-    rows = text.split("\n")
-    span = place.span
-    if not 1 <= span.line <= len(rows):
-        return []
-    row = rows[span.line - 1].replace("\t", " ").rstrip("\r")
-    start = span.column - 1
-    end = span.end_column - 1 if span.end_line == span.line else len(row)
+@dataclass(frozen=True)
+class _Mark:
+    """A stretch to be underlined with a sign."""
+
+    span: Span
+    caption: str
+    sign: str
+
+
+def _quote(row: str, marks: list[_Mark], width: int, severity: str, paint) -> list[str]:
+    """A line of a source, once, with the marks under it."""
+    if len(row) > _WIDEST and len(marks) > 1:
+        return [line for mark in marks for line in _quote(row, [mark], width, severity, paint)]
+    first = marks[0].span
+    cut = max(0, first.column - 61) if len(row) > _WIDEST else 0
+    shown, lead = row, ""
     if len(row) > _WIDEST:
-        cut = max(0, start - 60)
-        row = ("…" if cut else "") + row[cut : cut + _WIDEST - 2] + "…"
-        start, end = start - cut + bool(cut), end - cut + bool(cut)
-    count = max(1, min(end, len(row)) - start)
-    carets = paint(mark * count, severity if mark == "^" else "gutter")
-    caption = f" {place.caption}" if place.caption else ""
-    bar = paint(f"{span.line:>{width}} |", "gutter")
+        lead = "…" if cut else ""
+        shown = lead + row[cut : cut + _WIDEST - 2] + "…"
+    shown = printable(shown)
+    quoted = [f"{paint(f'{first.line:>{width}} |', 'gutter')} {shown}"]
     blank = paint(f"{'':>{width}} |", "gutter")
-    return [f"{bar} {row}", f"{blank} {' ' * start}{carets}{caption}"]
+    for mark in marks:
+        start = mark.span.column - 1 - cut + len(lead)
+        end = len(shown)
+        if mark.span.end_line == mark.span.line:
+            end = min(end, mark.span.end_column - 1 - cut + len(lead))
+        under = paint(
+            mark.sign * max(1, _columns(shown[start:end])),
+            severity if mark.sign == "^" else "gutter",
+        )
+        caption = f" {mark.caption}" if mark.caption else ""
+        quoted.append(f"{blank} {' ' * _columns(shown[:start])}{under}{caption}")
+    return quoted
+
+
+def _columns(text: str) -> int:
+    """How wide a text is on a terminal."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
