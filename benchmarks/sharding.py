@@ -1,7 +1,7 @@
 """What sharded Shakespeare moves between devices, against what it must move.
 
-Emits the program for each placement, compiles its training step for 8 forced host devices, and adds up
-the collectives in the compiled HLO, those inside loops as often as they run. Nothing is executed.
+Emits the program for each placement, compiles its training step for 8 forced host devices, and adds
+up the collectives in the compiled HLO, those inside loops as often as they run. Nothing is run.
 
     python benchmarks/sharding.py [--list] [NAME ...]
 
@@ -71,7 +71,7 @@ def collectives(hlo: str) -> list[Collective]:
     """The collectives of a compiled program, from its text.
 
     Raises:
-        ValueError: a loop that has one does not say how often it runs, or a group is not understood.
+        ValueError: a loop with one does not say how often it runs, or a group is not understood.
     """
     bodies, entry = _computations(hlo)
     return list(_walk(bodies, entry, 1))
@@ -269,7 +269,7 @@ def compiled(model, axes: Mapping[str, int], batch: int, length: int) -> tuple[s
 
 
 def closed_forms(name: str, params, batch: int, length: int) -> tuple[float, float]:
-    """What must move, where gradients are reduced by reduce-scatter, and by all-reduce and slice."""
+    """What must move where gradients go by reduce-scatter, and where by all-reduce and slice."""
     import jax
 
     case = CASES[name]

@@ -1,4 +1,4 @@
-"""Placement by rules, what the verifier says of rules that cannot hold, constraints in the module."""
+"""Placement by rules, what the verifier says of those that cannot hold, constraints in modules."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_products_and_lookups_are_constrained(module):
 def test_the_label_goes_to_the_constrained_value(module):
     done = Shard().run(module, plan(values={"B": "data"}))
     (variant,) = done.instance("lm.blocks.mlp").variants
-    assert [r.label for op in variant.ops if op.name == "constrain" for r in op.results][0] == "h"
+    assert next(r.label for op in variant.ops if op.name == "constrain" for r in op.results) == "h"
     assert not any(r.label for op in variant.ops if op.name == "dot" for r in op.results)
 
 
