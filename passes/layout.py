@@ -3,10 +3,10 @@
 Declared arrays keep the order in which they were written. Every other value gets the order that
 its op gives naturally, so that few nodes are needed. Before a product of two, neighbouring dims
 that only one operand has are collapsed into one axis: a matrix product over `[(B, S), D]` has a
-gradient that XLA computes without copying, one over `[B, S, D]` has not. Collapsed axes travel along
-through ops that do not touch them. Under a mesh they are collapsed only where all but the first are
-unsharded, since XLA would otherwise gather the whole value: an axis that is split begins a run of
-its own.
+gradient that XLA computes without copying, one over `[B, S, D]` has not. Collapsed axes travel
+along through ops that do not touch them. Under a mesh they are collapsed only where all but the
+first are unsharded, since XLA would otherwise gather the whole value: an axis that is split begins
+a run of its own.
 """
 
 from __future__ import annotations
