@@ -207,13 +207,14 @@ class _Search:
     """A search for values that refute a claim, and for ones that bear it out."""
 
     def __init__(self, claim: Claim, known: list[Claim], case: Case):
-        self.claim, self.known, self.origin = claim, known, case.origin
-        self.unknowns = sorted({n for _, size in case.origin for n in size.names})
+        self.claim, self.known, self.case = claim, known, case
+        self.unknowns = case.unknowns
         self.counterexample: dict[str, int] | None = None
         self.witness: dict[str, int] | None = None
 
     def verdict(self) -> Verdict:
-        kind = "refuted" if self.counterexample is not None else "open" if self.origin else "proven"
+        kind = "open" if self.case.origin else "proven"
+        kind = kind if self.counterexample is None else "refuted"
         return Verdict(kind, self.counterexample, self.witness)
 
     def run(self, candidates: Iterable[dict[str, int]]) -> bool:
@@ -242,8 +243,7 @@ class _Search:
 
     def values(self, unknowns: Iterable[int]) -> dict[str, int]:
         """The free sizes of the question, from those that are left once what is known is used."""
-        given = dict(zip(self.unknowns, unknowns, strict=True))
-        return {name: size.evaluate(given) for name, size in self.origin}
+        return self.case.values(dict(zip(self.unknowns, unknowns, strict=True)))
 
     def small(self) -> Iterator[dict[str, int]]:
         """Values by their sum, then in order."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from math import gcd
 from typing import NamedTuple, TypeAlias
 
@@ -107,14 +108,17 @@ class Size:
     @property
     def symbol(self) -> str | None:
         """The name, if it is a single free size."""
-        first = self.terms[0][0] if len(self.terms) == 1 and self.terms[0][1] == 1 else ()
-        return first[0] if len(first) == 1 and isinstance(first[0], str) else None
+        return lone if isinstance(lone := self._lone(), str) else None
 
     @property
     def atom(self) -> Atom | None:
         """The atom, if it is a single one."""
-        first = self.terms[0][0] if len(self.terms) == 1 and self.terms[0][1] == 1 else ()
-        return first[0] if len(first) == 1 and isinstance(first[0], Atom) else None
+        return lone if isinstance(lone := self._lone(), Atom) else None
+
+    def _lone(self) -> Factor | None:
+        if len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1:
+            return self.terms[0][0][0]
+        return None
 
     def evaluate(self, values: Mapping[str, int]) -> int:
         """Its value, when each free size has the value given."""
@@ -137,10 +141,7 @@ class Size:
         change: Callable[[Factor], Size | None],
         within: Callable[[Size], bool] = lambda size: True,
     ) -> Size:
-        """The size with factors replaced, those inside of atoms first; None leaves one alone.
-
-        Only sizes for which `within` is true are looked into.
-        """
+        """The size, `within` permitting, with factors replaced, inner ones first; None keeps one."""
         if not within(self):
             return self
         table: dict[Monomial, int] = {}
@@ -316,9 +317,8 @@ def without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
 def exact_quotient(a: int | Size, b: int | Size) -> Size | None:
     """The q with a = q * b as polynomials, which is `a / b` for every value; None if there is none.
 
-    Long division by the leading term (graded lexicographic order). Where it gives None the quotient
-    may still be whole: it is then `a // b`, provided that `Divides(b, a)` of `netwright.ir.claim`
-    holds.
+    Long division by the leading term. The quotient may be whole for other reasons: it is `a // b`
+    wherever the claim `Divides(b, a)` of `netwright.ir.claim` holds.
     """
     rest, b = Size.of(a), Size.of(b)
     if not b.terms:
@@ -374,19 +374,19 @@ def _common(a: Size, b: Size) -> Size:
     return polynomial({monomial: number})
 
 
-def _shrink(a: Size, b: Size) -> tuple[Size, Size, Size, int]:
-    """(g, p, q, c) with a = g * p + c and b = g * q, where 0 <= c < g and c is a constant.
+def _shrink(a: Size, b: Size, g: Size) -> tuple[Size, Size, int]:
+    """(p, q, c) with a = g * p + c and b = g * q, where 0 <= c < g and c is a constant.
 
     Then a // b = p // q and a % b = g * (p % q) + c.
     """
-    g = _common(a, b)
     constant = dict(a.terms).get((), 0)
     c = constant % g.value if g.is_constant else 0
     p, q = exact_quotient(a - c, g), exact_quotient(b, g)
     assert p is not None and q is not None
-    return g, p, q, c
+    return p, q, c
 
 
+@lru_cache(maxsize=4096)
 def _floordiv(a: Size, b: Size) -> Size:
     if b == 0:
         raise DivisionByZero(f"({a}) // 0 divides by 0")
@@ -403,23 +403,21 @@ def _floordiv(a: Size, b: Size) -> Size:
         return whole
     if _within(-1 - rest, b):
         return whole - 1
-    g, p, q, _ = _shrink(rest, b)
-    if g != 1:
+    if (g := _common(rest, b)) != 1:
+        p, q, _ = _shrink(rest, b, g)
         return whole + _floordiv(p, q)
     signs = {c < 0 for m, c in rest.terms if m}
     if signs == {True}:  # rounding down is rounding up, mirrored
         return whole - _floordiv(b - 1 - rest, b)
-    inner = [
-        f
-        for (f, *more), c in ((m, c) for m, c in rest.terms if m)
-        if isinstance(f, Atom) and f.op == "//" and not more and c == 1
-    ]
-    if len(inner) == 1:  # (x // y + r) // b = (x + r * y) // (y * b)
-        x, y = inner[0].args
-        return whole + _floordiv(x + (rest - polynomial({(inner[0],): 1})) * y, y * b)
+    ones = [polynomial({m: c}) for m, c in rest.terms]
+    inner = [one for one in ones if one.atom is not None and one.atom.op == "//"]
+    if len(inner) == 1 and inner[0].atom:  # (x // y + r) // b = (x + r * y) // (y * b)
+        x, y = inner[0].atom.args
+        return whole + _floordiv(x + (rest - inner[0]) * y, y * b)
     return whole + _wrap("//", rest, b)
 
 
+@lru_cache(maxsize=4096)
 def _mod(a: Size, b: Size) -> Size:
     if b == 0:
         raise DivisionByZero(f"({a}) % 0 divides by 0")
@@ -445,8 +443,10 @@ def _mod(a: Size, b: Size) -> Size:
         return rest
     if _within(-1 - rest, b):
         return rest + b
-    g, p, q, c = _shrink(rest, b)
-    return g * _mod(p, q) + c if g != 1 else _wrap("%", rest, b)
+    if (g := _common(rest, b)) != 1:
+        p, q, c = _shrink(rest, b, g)
+        return g * _mod(p, q) + c
+    return _wrap("%", rest, b)
 
 
 # Min and max

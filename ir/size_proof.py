@@ -21,7 +21,7 @@ it. What is known is used up by substitution wherever possible (from `S % 16 == 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import gcd, inf, lcm, prod
 
@@ -91,9 +91,17 @@ class Case:
         """The case with a free size replaced."""
         return self.change(lambda s: s.substitute({name: size}))
 
-    def values(self, each: int) -> dict[str, int]:
-        """The free sizes of the question, when those of the case are all `each`."""
-        return {n: s.evaluate(dict.fromkeys(s.names, each)) for n, s in self.origin}
+    def values(self, given: Mapping[str, int]) -> dict[str, int]:
+        """The free sizes of the question, from those of the case; none if they are not defined."""
+        try:
+            return {name: size.evaluate(given) for name, size in self.origin}
+        except DivisionByZero:
+            return {}
+
+    @property
+    def unknowns(self) -> list[str]:
+        """The free sizes on which those of the question depend."""
+        return sorted({name for _, size in self.origin for name in size.names})
 
 
 def linear(size: Size) -> Iterator[tuple[Factor, Size, Size]]:
@@ -155,8 +163,8 @@ def _absorb_one(case: Case) -> Case | None:
                     return replace(case, positives=others + parts)
             elif product.is_constant and product.value > 0 and rest.is_constant:
                 least = -(rest.value // product.value)
-                name = Size.free(factor)
-                return replace(case, positives=others).put(factor, name + (least - 1))
+                value = Size.free(factor) + (least - 1)
+                return replace(case, positives=others).put(factor, value)
             elif product == 1 and low(-rest) >= 1:
                 return replace(case, positives=others).put(factor, Size.free(factor) - rest - 1)
     return case
@@ -327,7 +335,7 @@ def _settle(case: Case, fuel: Fuel) -> bool:
 def _fail(case: Case, fuel: Fuel) -> bool:
     """Leave values to try."""
     if len(fuel.hints) < 24:
-        fuel.hints += [case.values(each) for each in (1, 2, 3, 50)]
+        fuel.hints += [case.values(dict.fromkeys(case.unknowns, n)) for n in (1, 2, 3, 50)]
     return False
 
 
@@ -388,8 +396,8 @@ def _name_quotient(case: Case, name: str, c: Size, rest: Size, k: Size) -> Itera
     """
     q, least = Size.free(name), low(c * Size.free(name) + rest)
     if least == -inf:
-        other, taken = name, {n for _, size in case.origin for n in size.names}
-        while other in taken:
+        other = name
+        while other in case.unknowns:
             other += ".0"
         q -= Size.free(other)
     else:

@@ -212,6 +212,12 @@ def test_counterexamples_keep_to_what_is_assumed():
     assert prove(AtLeast(S, 4), lower={"S": 4}).proven
 
 
+def test_values_for_which_an_assumption_is_not_defined_do_not_count():
+    verdict = prove(Equal(S, T), [Equal(S, -T // (E - T))])
+    assert verdict.counterexample == {"E": 1, "S": 1, "T": 3}
+    assert prove(Equal(S, 1), [Equal(T // (S - 1), T)]).refuted
+
+
 def test_open_is_said_when_nothing_is_found():
     verdict = prove(AtLeast(S * S + T * T, 2 * S * T))
     assert verdict == Verdict("open", None, {"S": 1, "T": 1})
