@@ -103,7 +103,7 @@ def test_sorting_keeps_ids(case):
     """The harness knows no uint32, nor results that are not differentiated."""
     emitted = Emitted(case, case.types(), case.orders())
     (array,) = emitted.arranged(case.arrays(), case.orders())
-    (found,) = residuals(lambda x, key: emitted(x)[:1], [array.astype("float32")], (True,))
+    (found,) = residuals(lambda x, key=None: emitted(x)[:1], [array.astype("float32")], (True,))
     (keep,) = keeps(emitted.op, emitted.types, (True,))
     type_ = keep.type if keep.what == "internal" else emitted.op.results[keep.index].type
     assert found[2].split(":") in [[d, str(type_.elements())] for d in ("int32", "uint32")]
