@@ -141,7 +141,7 @@ class Size:
         change: Callable[[Factor], Size | None],
         within: Callable[[Size], bool] = lambda size: True,
     ) -> Size:
-        """The size, `within` permitting, with factors replaced, inner ones first; None keeps one."""
+        """The size with factors replaced, inner ones first; None keeps one, `within` keeps out."""
         if not within(self):
             return self
         table: dict[Monomial, int] = {}
@@ -301,9 +301,6 @@ def _evaluate(factor: Factor, values: Mapping[str, int]) -> int:
     return args[0] // args[1] if factor.op == "//" else args[0] % args[1]
 
 
-# Division
-
-
 def without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
     """The monomial without the factors of the divisor; None if it lacks one."""
     rest = list(monomial)
@@ -447,9 +444,6 @@ def _mod(a: Size, b: Size) -> Size:
         p, q, c = _shrink(rest, b, g)
         return g * _mod(p, q) + c
     return _wrap("%", rest, b)
-
-
-# Min and max
 
 
 def minimum(*sizes: int | Size) -> Size:
