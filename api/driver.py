@@ -100,11 +100,11 @@ def pipeline() -> Pipeline:
     """The passes in order."""
     from .passes.layout import Layout
     from .passes.manager import Pipeline
-    #from .passes.precision import Precision
+    from .passes.precision import Precision
     from .passes.shard import Shard
     from .passes.simplify import Simplify
 
-    return Pipeline([Simplify(), Shard(), Layout()])
+    return Pipeline([Simplify(), Precision(), Shard(), Layout()])
 
 
 def compile_module(
@@ -212,6 +212,7 @@ def program(
     from .backend.program import ProgramFiles
     from .backend.train_script import inputs_of, small_params, train_script
     from .frontend.recipe import fit
+    from .ir.placement import verify
     from .ir.plan import module_hash
 
     module = loaded.module
@@ -229,7 +230,12 @@ def program(
     assert fitted is not None
     if plan is None:
         plan = replace(recipe.plan(dict(fitted.sizes)), model=module_hash(module))
-    done = compile_module(module, plan, print_after, stream)
+    diagnostics.found += verify(module, plan, recipe.places)
+    diagnostics.raise_errors()
+    try:
+        done = compile_module(module, plan, print_after, stream)
+    except InputError as error:
+        raise InputError(error.diagnostics, {**diagnostics.sources, **error.sources}) from None
     name = recipe.name or Path(recipe.file).resolve().parent.name
     source = loaded.path.name
     train = train_script(

@@ -93,7 +93,7 @@ _structure(
 )
 _structure(
     "metric",
-    "A scalar to be reported, as one operand, or as sum and count. Attribute: `name`.",
+    "A scalar to be reported; a mean comes with a second operand, the number of what it averages. Attribute: `name`.",
     ("value",),
     "metric",
 )
