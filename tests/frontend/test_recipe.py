@@ -77,12 +77,13 @@ def codes(text: str, tmp_path: Path, *overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_golden(name, update_golden, shakespeare):
+def test_golden(name, update_golden, request):
     diagnostics = Diagnostics()
     recipe = read_recipe(f"{name}.toml", diagnostics)
     if name.startswith("fit_"):
         assert recipe is not None
-        assert fit(recipe, shakespeare, diagnostics) is None
+        module = request.getfixturevalue("shakespeare")
+        assert fit(recipe, module, diagnostics) is None
     else:
         assert recipe is None
     said = "\n\n".join(render(d, diagnostics.sources) for d in diagnostics) + "\n"
