@@ -6,6 +6,8 @@ import builtins
 import keyword
 import re
 
+from ..ir.ops.helpers import HELPERS
+
 RESERVED = {
     *keyword.kwlist,
     *keyword.softkwlist,
@@ -13,6 +15,7 @@ RESERVED = {
     *("jax", "jnp", "lax", "random", "P", "params", "state", "key", "train", "batch", "metrics"),
     *("fold", "copy_keys", "copy_of", "stacked", "weighted", "loss", "predict"),
     *("init_params", "init_state", "checkpoint_name"),
+    *HELPERS,
 }
 
 

@@ -52,8 +52,21 @@ def linear_scan(a, b, axis):
     return lax.associative_scan(after, (a, b), axis=axis)[1]
 '''
 
+DROPOUT = '''
+def dropout(x, rate, key):
+    """Zero with probability `rate`; what is left is scaled so that the mean stays."""
+    return jnp.where(random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
+'''
 CROSS_ENTROPY = '''
-def cross_entropy(logits, ids, axis, smoothing=0.0, ignore=None):
+def cross_entropy(logits, ids, axis):
+    """-log softmax(logits)[ids] along `axis`; 0 where an id is out of range."""
+    log_probs = jax.nn.log_softmax(logits, axis=axis)
+    live = (ids >= 0) & (ids < logits.shape[axis])
+    ids = jnp.expand_dims(jnp.where(live, ids, 0), axis)
+    return jnp.where(live, -jnp.take_along_axis(log_probs, ids, axis).squeeze(axis), 0)
+'''
+CROSS_ENTROPY_OPTIONS = '''
+def cross_entropy_with(logits, ids, axis, smoothing=0.0, ignore=None):
     """-log softmax(logits)[ids] along `axis`; 0 where an id is out of range or to be ignored."""
     ids = jnp.broadcast_to(ids, logits.shape[:axis] + logits.shape[axis:][1:])
     live = (ids >= 0) & (ids < logits.shape[axis])
@@ -74,12 +87,19 @@ def binary_cross_entropy(logits, targets):
 '''
 
 ROTARY = '''
-def rotary(x, axis, base, size=None):
-    """Rotate pairs of features (last axis) by angles that grow with the position along `axis`.
+def rotary(x, axis, base):
+    """Rotate the pairs of features (i, i + half) by angles that grow with the position (`axis`)."""
+    half = x.shape[-1] // 2
+    turns = jnp.arange(x.shape[axis])[:, None] * base ** (-jnp.arange(half) / half)
+    turns = turns.reshape(-1, *[1] * (-2 - axis), half)
+    cos, sin = jnp.cos(turns), jnp.sin(turns)
+    a, b = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate((a * cos - b * sin, b * cos + a * sin), axis=-1).astype(x.dtype)
+'''
 
-    The pair i of the first `size` features is i and i + size / 2, as in Llama.
-    """
-    size = size or x.shape[-1]
+ROTARY_PARTIAL = '''
+def rotary_partial(x, axis, base, size):
+    """Rotate the pairs (i, i + size / 2) of the first `size` features, as `rotary` does."""
     turns = jnp.arange(x.shape[axis])[:, None] * base ** (-jnp.arange(0, size, 2) / size)
     turns = turns.reshape(-1, *[1] * (-2 - axis), size // 2)
     cos, sin = jnp.cos(turns), jnp.sin(turns)
@@ -154,9 +174,12 @@ HELPERS: dict[str, str] = {
         MASKED_VAR,
         STANDARDIZE,
         LINEAR_SCAN,
+        DROPOUT,
         CROSS_ENTROPY,
+        CROSS_ENTROPY_OPTIONS,
         BINARY_CROSS_ENTROPY,
         ROTARY,
+        ROTARY_PARTIAL,
         ROTARY_INTERLEAVED,
         MEAN_POOL,
         ATTENTION,

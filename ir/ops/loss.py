@@ -51,7 +51,14 @@ def _source(c: Source) -> str:
     more = f", smoothing={smoothing}" if smoothing else ""
     more += f", ignore={ignore}" if ignore is not None else ""
     axis = c.axes(0, c.op["dims"])
-    return f"{c.helper('cross_entropy')}({logits}, {c.arg(1)}, axis={axis}{more})"
+    name = c.helper("cross_entropy" if _plain(c.types, c.op) else "cross_entropy_with")
+    return f"{name}({logits}, {c.arg(1)}, axis={axis}{more})"
+
+
+def _plain(types: tuple[Type, ...], op: Op) -> bool:
+    """Whether the short helper does: no options, and an id for every loss."""
+    every = len(types[1].dims) == len(types[0].dims) - 1
+    return every and not op["smoothing"] and op["ignore"] is None
 
 
 def _meaning(np, args, op):

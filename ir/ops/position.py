@@ -136,10 +136,12 @@ def _rotary_source(c: Source) -> str:
     s, k = c.op["dims"]
     x, axis = c.arg(0), c.axis(0, s)
     base, rotated = float(c.op.get("base", 10000.0)), _rotated(c.op)
-    name = c.helper("rotary_interleaved" if c.op.get("interleaved", False) else "rotary")
-    if rotated == k.size:
-        return f"{name}({x}, {axis}, {base})"
-    return f"{name}({x}, {axis}, {base}, {rotated})"
+    whole = rotated == k.size
+    if c.op.get("interleaved", False):
+        name = c.helper("rotary_interleaved")
+    else:
+        name = c.helper("rotary" if whole else "rotary_partial")
+    return f"{name}({x}, {axis}, {base}{'' if whole else f', {rotated}'})"
 
 
 def _rotary_meaning(np, args, op):

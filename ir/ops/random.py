@@ -218,6 +218,8 @@ def _dropout(c: Source) -> Code:
     x = cast(c, 0, "float")
     if not rate:
         return c.code(0) if c.types[0].kind == "float" else x
+    if not c.op["dims"] and c.types[0].kind == "float":
+        return Code(f"{c.helper('dropout')}({c.arg(0)}, {rate}, {c.key()})")
     text = x.text if x.level > Levels.MULTIPLY or c.types[0].kind != "float" else c.arg(0, 12)
     keep = round(1 - rate, 12)
     draw = f"random.bernoulli({c.key()}, {keep}, {c.shape(_dropped(c.op, c.orders[0]))})"
