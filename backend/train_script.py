@@ -189,8 +189,8 @@ def _rate(recipe: Recipe) -> tuple[str, list[str]]:
     arguments: list[Any] = [f"{kind.rate}={rate}"]
     for name, value in values.items():
         if (name in given or name in ours) and value is not None:
-            made = _dict(value) if isinstance(value, tuple) else _literal(value)
-            arguments.append(Named(name, made) if isinstance(made, Call) else f"{name}={made}")
+            table = isinstance(value, tuple)
+            arguments.append(Named(name, _dict(value)) if table else f"{name}={_literal(value)}")
     return "rate", _laid("    ", "rate = ", Call(f"optax.{kind.optax}", tuple(arguments)))
 
 

@@ -176,7 +176,9 @@ def _said(value: Any) -> str:
         return f"the number {value}" if abs(value) < 1e30 else "a number"
     if isinstance(value, str):
         return f"text, {_short(value)}"
-    return {list: "a list", dict: "a table"}.get(type(value), "a date or time")
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a table"
+    return "a date or time"
 
 
 def _short(text: str) -> str:
@@ -289,15 +291,15 @@ class _Reader:
         self.places[".".join(str(p) for p in path)] = self.at(path)
         if isinstance(form, Table):
             return self._table(form, value, path)
-        reader: Callable = {
+        readers: dict[type, Callable[..., Any]] = {
             Whole: self._whole,
             Real: self._real,
             Flag: self._flag,
             Text: self._text,
             Word: self._word,
             Axes: self._axes,
-        }[type(form)]
-        return reader(form, value, path)
+        }
+        return readers[type(form)](form, value, path)
 
     def wrong(self, form: Form, value: Any, path: KeyPath, help: str = "") -> Any:
         """Report a value of another type."""
@@ -329,7 +331,7 @@ class _Reader:
     def _real(self, form: Real, value: Any, path: KeyPath) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float):
             fits = isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", value)
-            return self.wrong(form, value, path, value if fits else "")
+            return self.wrong(form, value, path, str(value) if fits else "")
         try:
             number = float(value)
         except OverflowError:
@@ -525,9 +527,9 @@ class _Reader:
                 self.at(("data", "held_out")),
                 help="held_out = 0.1",
             )
-        offers = {"text": TOKENS, "pairs": ROLES}.get(kind)
-        for name, offer in data["fields"] if offers else ():
-            if offer not in offers:
+        offers = OFFERS.get(kind, ())
+        for name, offer in data["fields"]:
+            if offers and offer not in offers:
                 self.choice(offer, offers, {}, ("data", "fields", name))
         self._file(data["file"])
 
@@ -831,6 +833,9 @@ TOKENS = ("tokens", "targets")
 ROLES = ("source", "source_live", "source_count", "target_in", "target_out", "target_live")
 """What a pair offers, as `runtime.pairs` has it."""
 
+OFFERS: dict[str, tuple[str, ...]] = {"text": TOKENS, "pairs": ROLES}
+"""What data of a kind offer; arrays offer their own names."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -935,7 +940,7 @@ class _Fitter:
 
     def _leading(self) -> list:
         """The leading dims of the inputs, each once."""
-        found = {}
+        found: dict[str, Any] = {}
         for value in self.inputs:
             if value.order and value.order[0]:
                 dim = value.order[0][0]
@@ -954,7 +959,7 @@ class _Fitter:
     def _fields(self) -> tuple[tuple[str, str], ...]:
         data = self.recipe.data
         names = [v.label for v in self.inputs]
-        offers = {"text": TOKENS, "pairs": ROLES}.get(data.kind)
+        offers = OFFERS.get(data.kind, ())
         given = dict(data.fields)
         for section, table in (("fields", data.fields), ("scale", data.scale), ("ids", data.ids)):
             for name, _ in table:
@@ -1051,18 +1056,22 @@ class _Fitter:
             if isinstance(value, int):
                 found.append((name, value))
                 continue
-            size = known.get(value, set())
-            if len(size) == 1:
-                found.append((name, next(iter(size))))
+            known_sizes = known.get(value, set())
+            if len(known_sizes) == 1:
+                found.append((name, next(iter(known_sizes))))
                 continue
             close = nearest(value, known)
             self.error(
                 "recipe-field",
                 f"{value} has several sizes in the model"
-                if size
+                if known_sizes
                 else f"the model has no dim {value} of a known size",
                 f"data.ids.{name}",
-                help=f"{name} = {max(size)}" if size else f'{name} = "{close[0]}"' if close else "",
+                help=f"{name} = {max(known_sizes)}"
+                if known_sizes
+                else f'{name} = "{close[0]}"'
+                if close
+                else "",
             )
         return tuple(found)
 

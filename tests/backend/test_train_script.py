@@ -1,6 +1,7 @@
 """The emitted train.py: what it says, that tools find nothing in it, and that its parts work."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -192,7 +193,7 @@ def test_nothing_but_the_recipe_decides_the_text():
     texts = {
         subprocess.run(
             [sys.executable, "-c", program, str(Path(__file__).parent)],
-            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,
