@@ -258,6 +258,12 @@ def program(
         train,
         text,
         origin,
-        {recipe.data_path.name: recipe.data_path},
+        _data_files(recipe.data_path),
         recipe.data.kind == "text" and module.model is not None,
     )
+
+
+def _data_files(path: Path) -> dict[str, Path]:
+    """A file of data with the licences and credits that stand beside it, by name."""
+    beside = [*path.parent.glob("LICENSE*"), *path.parent.glob("CREDITS*")]
+    return {p.name: p for p in (path, *sorted(beside))}

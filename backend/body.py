@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from ..ir.core import Dim, Instance, Op, Region, Value, Variant, walk
 from ..ir.effects import CALLS, Effects, effects, salt
-from ..ir.registry import Code, names
+from ..ir.registry import Code, Levels, names
 from ..ir.size import Size
-from .naming import fresh, identifier
+from .naming import fresh, identifier, quoted
 from .source import OpSource, letters
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Body:
 
     def _bases(self, value: int) -> list[str]:
         """Names for a value, best first: the model's name, the statement's, what the op makes."""
-        label = self.function.values[value].label if value in self.function.values else ""
+        label = self._label(value)
         first, _, made = label.partition(":")
         first, made = first.split(".")[0], made.split(".")[0]
         if first in ("return", "emit", "_"):
@@ -189,11 +189,21 @@ class Body:
                 if op.name in ("collapse", "cast", "transpose"):
                     held = body.codes.get(op.operands[0])
                     suffix = {"collapse": "flat", "cast": "low", "transpose": "turned"}[op.name]
+                    if op.get("dtype") in ("float32", "float64"):
+                        suffix = "wide"
                     if held is not None and held.text.isidentifier():
                         return [f"{held.text}_{suffix}"]
                 return inner
             body = body.outer
         return ["y"]
+
+    def _label(self, value: int) -> str:
+        """The label of a value; that of what it is cast to, where it has none of its own."""
+        known = self.function.values
+        if value not in known or known[value].label:
+            return known[value].label if value in known else ""
+        readers = (self.ops[u] for u in self.users.get(value, ()) if u < len(self.ops))
+        return next((op.result.label for op in readers if op.name == "cast"), "")
 
     def argument(self, value: int, label: str = "") -> str:
         """The Python name of an argument, bound when first asked for."""
@@ -289,10 +299,14 @@ class Body:
     # Metrics.
 
     def _metric(self, at: int, op: Op) -> None:
-        self.model.use("weighted")
-        value = self.code(op.operands[0]).text
-        weight = self.code(op.operands[1]).text if len(op.operands) > 1 else "1"
-        self.function.metrics.append(f'"{op["name"]}": weighted({value}, {weight})')
+        value = self.code(op.operands[0])
+        weight = self.code(op.operands[1]) if len(op.operands) > 1 else Code("1")
+        if weight.text == "1":
+            joined = f"{value.text}, 1"
+        else:
+            factors = [c.text if c.level >= Levels.UNARY else f"({c.text})" for c in (value, weight)]
+            joined = f"{' * '.join(factors)}, {weight.text}"
+        self.function.metrics.append(f"{quoted(op['name'])}: ({joined})")
 
     # Branches.
 

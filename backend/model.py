@@ -34,11 +34,6 @@ def stacked(trees):
     """Equal trees as one, their arrays stacked."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 ''',
-    "weighted": '''
-def weighted(mean, count):
-    """A mean as (sum, count), so that means of several batches can be joined."""
-    return mean * count, jnp.asarray(count, jnp.float32)
-''',
 }
 
 
@@ -298,10 +293,9 @@ class ModelWriter:
         init_params = self._init(root, "params")
         init_state = self._init(root, "states") if holds(module, "", "states") else None
         tail = self._entries(root, entry, init_params, init_state)
-        head = [f'"""{prose(root.layer)}, written by Netwright from {prose(self.source)}.', ""]
-        head += [
-            f"Numbers after # are lines of {prose(self.source)}. Parameters are nested dicts, named as there.",
-            '"""',
+        name, source = prose(root.layer), prose(self.source)
+        head = [
+            f'"""{name}, written by Netwright from {source}; numbers after # are lines there."""',
             "",
         ]
         specs = self._specs()
@@ -318,7 +312,7 @@ class ModelWriter:
             imports.append("from jax.ad_checkpoint import checkpoint_name")
         if specs or " P(" in whole or "(P(" in whole:
             imports.append("from jax.sharding import PartitionSpec as P")
-        constants = [f"{n} = {v}" for n, v in self._ordered_constants()]
+        constants = _packed(self._ordered_constants())
         blocks = [*head, *imports, ""]
         if constants:
             blocks += [*constants, ""]
@@ -412,6 +406,15 @@ class ModelWriter:
             if holds(self.module, inner.path, kind):
                 found.append((child.name, self._spec_tree(inner.path, kind)))
         return found
+
+
+def _packed(constants: list[tuple[str, int]]) -> list[str]:
+    """Constants as assignments, four on a line."""
+    lines = []
+    for start in range(0, len(constants), 4):
+        names, values = zip(*constants[start : start + 4], strict=True)
+        lines.append(f"{', '.join(names)} = {', '.join(map(str, values))}")
+    return lines
 
 
 def _dict(entries: list, before: str, after: str) -> list[str]:

@@ -13,7 +13,7 @@ RESERVED = {
     *keyword.softkwlist,
     *dir(builtins),
     *("jax", "jnp", "lax", "random", "P", "params", "state", "key", "train", "batch", "metrics"),
-    *("fold", "copy_keys", "copy_of", "stacked", "weighted", "loss", "predict"),
+    *("fold", "copy_keys", "copy_of", "stacked", "loss", "predict"),
     *("init_params", "init_state", "checkpoint_name"),
     *HELPERS,
 }
@@ -54,7 +54,7 @@ def quoted(text: str) -> str:
     """Text as a Python string literal in double quotes."""
     import json
 
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)
 
 
 def wrap(line: str, width: int = 100) -> list[str]:
@@ -66,24 +66,21 @@ def wrap(line: str, width: int = 100) -> list[str]:
     match = re.search(r"  # [^\"']*$", line)
     if match:
         line, comment = line[: match.start()], line[match.start() :]
-        if len(line) <= width:
-            return [" " * indent + comment.strip(), line]
     groups = _groups(line)
     if not groups:
-        return [line]
+        return [line + comment]
     start, close = max(groups, key=lambda g: g[1] - g[0])
     inner = split_commas(line[start + 1 : close])
     pad = " " * (indent + 4)
     head, tail = line[: start + 1], " " * indent + line[close:]
     if len(inner) <= 1 and start > indent and len(head) > width:
-        return [line]
+        return [line + comment]
     joined = pad + ", ".join(inner)
     magic = "" if len(inner) == 1 else ","
     body = [joined] if len(joined) <= width else [
         part for item in inner for part in wrap(f"{pad}{item}{magic}", width)
     ]
-    lead = [" " * indent + comment.strip()] if comment else []
-    return [*lead, head, *body, tail]
+    return [head + comment, *body, tail]
 
 
 def _groups(line: str) -> list[tuple[int, int]]:
