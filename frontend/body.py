@@ -1,117 +1,45 @@
-"""Bodies of layers: statements and expressions, from the syntax tree to ops."""
+"""Bodies of layers, statement by statement."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
-from ..ir.build import Builder
-from ..ir.core import Dim, Op, Region, Type, Value, attributes
-from ..ir.diagnostics import Place, Span, nearest
-from ..ir.registry import ShapeError, lookup, names
-from ..ir.size import Size
+from ..ir.core import Dim, Op, Value, attributes
+from ..ir.diagnostics import Place, Span
 from . import tree
-from .constants import LayerRef, Mistake, OpRef, is_constant, plain
-from .instances import ChildRecord, InstanceBuilder
+from .conditions import condition
+from .constants import Mistake
+from .instances import InstanceBuilder
+from .values import BROKEN, Many, StateName, Val, Values
+from .wording import bound_by, corrected, count, meant, wrapped, written
 
-INFIX = {
-    "+": "add",
-    "-": "subtract",
-    "*": "multiply",
-    "/": "divide",
-    "//": "floor_divide",
-    "%": "remainder",
-    "**": "power",
-    "<": "less",
-    "<=": "less_equal",
-    ">": "greater",
-    ">=": "greater_equal",
-    "==": "equal",
-    "!=": "not_equal",
-    "and": "logical_and",
-    "or": "logical_or",
-}
+COLUMNS = ("step", "seconds", "split", "event", "what", "gradient_norm")  # of the log
 
 
-@dataclass(frozen=True)
-class Val:
-    """A value, and the words that gave it."""
-
-    id: int
-    span: Span
-
-
-@dataclass(frozen=True)
-class Many:
-    """The results of a call that gives several."""
-
-    values: tuple[Val, ...]
-    span: Span
-
-
-@dataclass(frozen=True)
-class StateName:
-    """A state; reading it gives its newest value."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class OneBranch:
-    """A name that only one branch of an `if train` assigns."""
-
-    span: Span
-
-
-class Broken:
-    """What a name is bound to when the statement that should bind it was wrong."""
-
-
-BROKEN = Broken()
-
-
-class Body:
+class Body(Values):
     """A body, or an initializer, being elaborated.
 
     Attributes:
-        builder: takes the ops.
-        names: what each name is bound to: `Val`, a constant, a layer, an op, a child, a state.
-        declared: dims declared by arrows in this body.
-        dots: what `...` stands for; None where the layer has no `...`.
-        states: for each state, its newest value.
-        drawn: the declared dims, where this is an initializer.
-        natural: the dims of the arguments, in the order in which they are written.
+        returned: what it returns, once it has.
+        broken: whether a statement was wrong.
+        early: whether it returned from a branch that is settled at compile time.
     """
 
     def __init__(
         self, instance: InstanceBuilder, drawn: tuple[Dim, ...] | None = None, name: str = ""
     ):
-        self.instance, self.shared = instance, instance.shared
-        self.builder = Builder()
-        self.names: dict[str, Any] = {}
-        self.declared: dict[str, Dim] = {}
-        self.dots: tuple[Dim, ...] | None = None
-        self.states: dict[str, int] = {}
-        self.drawn = drawn
-        self.natural: list[Dim] = []
-        self.inside: list[str] = []  # "train" and "scan", outermost first
-        self.steps: dict[Dim, int] = {}
+        super().__init__(instance, drawn, name)
         self.returned: tuple[Val, ...] | None = None
         self.return_span: Span | None = None
-        self.statement = name
         self.broken = False
-        self._labels: Counter[str] = Counter()
-
-    def rank(self, dim: Dim) -> tuple[int, int]:
-        """Sorts dims as the arguments have them, then those declared later."""
-        return (self.natural.index(dim) if dim in self.natural else len(self.natural), dim.id)
-
-    # Statements.
+        self.early = False
+        self.metrics: dict[str, Span] = {}
 
     def run(self, statements: tuple[tree.Statement, ...]) -> None:
         """Elaborate statements; one that is wrong is given up, and the rest goes on."""
         for node in statements:
+            if self.returned is not None and self.early:
+                return  # a branch that is settled when the model is compiled has returned
             if self.returned is not None:
                 self.shared.error(
                     "after-return", "nothing can follow `return`", node.span,
@@ -123,8 +51,9 @@ class Body:
                 self._statement(node)
             except Mistake:
                 self.broken = True
-                for name in _bound_by(node):
-                    self.names[name] = BROKEN
+                for bound, _ in bound_by(node):
+                    self.names[bound] = BROKEN
+                self.instance.broken |= _new_dims(node) - self.declared.keys()
 
     def _statement(self, node: tree.Statement) -> None:
         match node:
@@ -176,16 +105,20 @@ class Body:
             result = self.expr(values[0], tuple(t.id for t in targets))
             given = result.values if isinstance(result, Many) else (result,)
             if len(given) != len(targets):
+                names = [t.id for t in targets][: len(given)]
+                names += ["_"] * (len(given) - len(names))
+                at = targets[0].span.to(targets[-1].span)
                 raise self.shared.error(
                     "wrong-number-of-results",
-                    f"this gives {_count(len(given), 'value')}, not {len(targets)}",
+                    f"this gives {count(len(given), 'value')}, not {len(targets)}",
                     values[0].span,
-                    places=(Place(targets[0].span.to(targets[-1].span), f"{len(targets)} names"),),
+                    places=(Place(at, f"{len(targets)} names"),),
+                    help=corrected(self.shared.diagnostics, at, ", ".join(names)),
                 )
         elif len(values) != len(targets):
             raise self.shared.error(
                 "wrong-number-of-results",
-                f"{_count(len(targets), 'name')}, but {_count(len(values), 'value')}",
+                f"{count(len(targets), 'name')}, but {count(len(values), 'value')}",
                 node.span,
             )
         else:
@@ -207,10 +140,16 @@ class Body:
             "instance" if target.id in inst.children else ""
         )  # fmt: skip
         if table:
+            where = {**inst.params, **inst.states}.get(target.id) or inst.children[target.id].child
+            article = "an" if table == "instance" else "a"
             raise self.shared.error(
                 "cannot-assign",
-                f"{target.id} is a {table} of this layer and cannot be bound again",
+                f"{target.id} is {article} {table} of this layer and cannot be bound again",
                 target.span,
+                places=(Place(where.span, "declared here"),) if where.span is not None else (),
+                facts=("a parameter is changed by the optimizer, not by the model",)
+                if table == "parameter"
+                else (),
                 help=f"{target.id} <- …" if table == "state" else "choose another name",
             )
         if isinstance(value, Val):
@@ -220,31 +159,18 @@ class Body:
     def _update(self, node: tree.Update) -> None:
         name = node.name.id
         inst = self.instance
+        if name in inst.broken:
+            raise Mistake
         if name not in inst.states:
-            what = (
-                "a parameter, which the optimizer updates" if name in inst.params else "not a state"
-            )
-            close = nearest(name, inst.states)
-            raise self.shared.error(
-                "not-a-state",
-                f"`<-` updates a state; {name} is {what}",
-                node.name.span,
-                help=f"did you mean {close[0]}?"
-                if close
-                else f"declare it: state {name}: […] = zeros()",
-            )
+            raise self._not_a_state(node)
         if "scan" in self.inside:
             raise self.shared.error(
                 "state-in-scan",
-                "a state cannot be updated inside a scan",
+                "a state cannot be updated inside of a scan",
                 node.span,
-                facts=(
-                    "the steps of a scan may run in any grouping; what goes from step to step is carried",
-                ),
-                help=f"scan[…](…) carry ({name} = …): and update the state once, after it",
+                facts=("what a scan changes from step to step, it carries along",),
+                help=f"carry (a = {name}), and after the scan: {name} <- a",
             )
-        if "train" not in self.inside:
-            pass  # a state that is updated outside training too is legal: caches, counters
         variable = inst.states[name]
         self.statement = name
         value = self.value(self.expr(node.value, (f"{name}.new",)), node.value, variable.type.kind)
@@ -252,12 +178,59 @@ class Body:
         if set(found.dims) != set(variable.type.dims):
             raise self.shared.error(
                 "state-type",
-                f"the new value of {name} is {found}, but the state is {_written(variable)}",
+                f"the new value of {name} is {self.shown(value)}, but the state is {variable.type}",
                 node.value.span,
                 places=(Place(variable.span, "declared here"),) if variable.span else (),
-                facts=_difference(found, variable.type),
+                help=self._state_help(value, variable, node),
+            )
+        if found.kind != variable.type.kind:
+            raise self.shared.error(
+                "state-type",
+                f"the new value of {name} is {found.kind}, but the state is {variable.type.kind}",
+                node.value.span,
+                places=(Place(variable.span, "declared here"),) if variable.span else (),
             )
         self.states[name] = value
+
+    def _not_a_state(self, node: tree.Update) -> Mistake:
+        name, inst, diagnostics = node.name.id, self.instance, self.shared.diagnostics
+        places: tuple[Place, ...] = ()
+        if name in inst.params:
+            variable = inst.params[name]
+            what = "a parameter, which only the optimizer changes"
+            at = variable.span
+            places = (Place(at, "declared here"),) if at is not None else ()
+            words = written(diagnostics, at) if at is not None else ""
+            help = words.replace("param ", "state ", 1)
+        elif name in inst.children:
+            what, help = "an instance", ""
+        elif isinstance(self.names.get(name), Val):
+            what, help = "a value", corrected(diagnostics, node.span, "").strip()
+            help = written(diagnostics, node.span).replace("<-", "=", 1)
+        else:
+            what = "not declared"
+            help = meant(diagnostics, node.name.span, name, inst.states)
+            if not help:
+                value = self.value(self.expr(node.value), node.value)
+                dims = ", ".join(d.name for d in self.order_of(value))
+                kind = self.builder.type(value).kind
+                type_ = f"{kind if kind != 'float' else ''}[{dims}]"
+                help = f"state {name}: {type_} = zeros()    # among the layer's declarations"
+        return self.shared.error(
+            "not-a-state",
+            f"`<-` updates a state; {name} is {what}",
+            node.name.span,
+            places=places,
+            help=help,
+        )
+
+    def _state_help(self, value: int, variable: Any, node: tree.Update) -> str:
+        type_ = self.builder.type(value)
+        more = [d for d in self.order_of(value) if d not in variable.type.dims]
+        if not set(variable.type.dims) <= set(type_.dims):
+            return ""
+        dims = "..." if tuple(more) == self.dots else ", ".join(d.name for d in more)
+        return wrapped(self.shared.diagnostics, node.value.span, f"mean[{dims}](")
 
     def _return(self, node: tree.Return) -> None:
         if self.inside:
@@ -266,7 +239,7 @@ class Body:
                 "return-inside",
                 f"`return` cannot stand in {where}",
                 node.span,
-                help="assign the value there, and return it after",
+                help="assign the value there, and return it at the end",
             )
         self.statement = "return"
         values = []
@@ -283,23 +256,50 @@ class Body:
         if "scan" in self.inside:
             raise self.shared.error(
                 "metric-in-scan",
-                "a metric cannot be reported from inside a scan",
+                "a metric cannot be reported from inside of a scan",
                 node.span,
                 help="`emit` the value, and report its mean after the scan",
             )
+        if "train" in self.inside:
+            raise self.shared.error(
+                "metric-under-train",
+                "a metric cannot be reported from a branch on train",
+                node.span,
+                facts=("the same metrics are reported in training and in evaluation",),
+                help="assign the value in both branches, and report it after them",
+            )
+        if node.name in COLUMNS or node.name.endswith("_per_second"):
+            raise self.shared.error(
+                "metric-name",
+                f"a metric cannot be called {node.name}: the log has a column of that name",
+                node.span,
+                facts=(f"taken are {', '.join(COLUMNS)}, and what ends in _per_second",),
+                help="choose another name",
+            )
+        first = self.metrics.get(node.name)
+        if first is not None:
+            raise self.shared.error(
+                "declared-twice",
+                f"the metric {node.name} is reported twice in this layer",
+                node.span,
+                places=(Place(first, "first here"),),
+                help="rename one of them",
+            )
+        self.metrics[node.name] = node.span
         self.statement = node.name
         id = self.value(self.expr(node.value, (node.name,)), node.value)
+        if self.builder.type(id).dims:
+            dims = ", ".join(d.name for d in self.order_of(id))
+            raise self.shared.error(
+                "metric-not-scalar",
+                f"the metric {node.name} is {self.shown(id)}, not a scalar",
+                node.value.span,
+                help=wrapped(self.shared.diagnostics, node.value.span, f"mean[{dims}]("),
+            )
         self.report(node.name, id, node.span)
 
     def report(self, name: str, id: int, span: Span) -> None:
         """Report a scalar as a metric; a mean is reported with the number of what it averages."""
-        if self.builder.type(id).dims:
-            raise self.shared.error(
-                "metric-not-scalar",
-                f"the metric {name} is {self.builder.type(id)}, not a scalar",
-                span,
-                help=f"mean[{', '.join(d.name for d in self.builder.type(id).dims)}](…)",
-            )
         operands = (id,)
         made = self.builder.defining(id)
         if made is not None and made.name == "mean":
@@ -308,8 +308,12 @@ class Body:
                 mask = made.extra("where")
                 count = (
                     self.builder.add(
-                        "count", made.operands[mask], dims=made["dims"], span=span,
-                        label=self.label(f"{name}_count", "count"), extra=("where",),
+                        "count",
+                        made.operands[mask],
+                        dims=made["dims"],
+                        span=span,
+                        label=self.label(f"{name}_count", "count"),
+                        extra=("where",),
                     )
                     if mask is not None
                     else self.builder.add("size", size=x.elements(), span=span)
@@ -327,343 +331,27 @@ class Body:
 
             if_train(self, node, *branches)
             return
-        self.run(node.then if self.instance_condition(node) else node.orelse)
-
-    def instance_condition(self, node: tree.If) -> bool:
-        """The truth of a condition that is settled before anything runs."""
-        return condition(self.instance, node, self.declared, self.names)
-
-    # Expressions.
-
-    def expr(self, node: tree.Expr, labels: tuple[str, ...] | None = None) -> Any:
-        """What an expression gives: a `Val`, a `Many`, or a constant.
-
-        Args:
-            labels: the names that its results are assigned to.
-        """
-        hidden = {k for k, v in self.names.items() if not is_constant(v)}
-        constant = self.instance.try_constant(node, self.declared, hidden)
-        if constant is not NotImplemented and not isinstance(node, tree.Name):
-            return constant
-        match node:
-            case tree.Name():
-                return self._name(node)
-            case tree.Member():
-                return self._member(node)
-            case tree.Unary(op=op, operand=operand):
-                inner = self.value(self.single(self.expr(operand), operand), operand)
-                name = "negate" if op == "-" else "logical_not"
-                return Val(self.emit(name, (inner,), node, labels)[0].id, node.span)
-            case tree.Binary(op=op, left=left, right=right):
-                a = self.single(self.expr(left), left)
-                b = self.single(self.expr(right), right)
-                ids = self.unify((a, b), (left, right), INFIX[op])
-                return self.emit(INFIX[op], ids, node, labels, (left, right))[0]
-            case tree.Call():
-                return self._call(node, labels)
-            case tree.Dots():
-                raise self.shared.error(
-                    "dots-as-value", "`...` stands for dims; it is not a value", node.span
-                )
-        raise self.shared.error("not-a-value", "this is not a value", node.span)
-
-    def single(self, result: Any, node: tree.Expr) -> Any:
-        """The one value of a result; a mistake if it is several."""
-        if isinstance(result, Many):
-            if len(result.values) == 1:
-                return result.values[0]
-            raise self.shared.error(
-                "several-results",
-                f"this gives {len(result.values)} values where one is needed",
-                node.span,
-                help="take them apart: a, b = …",
-            )
-        return result
-
-    def _name(self, node: tree.Name) -> Any:
-        name = node.id
-        if name in self.names:
-            bound = self.names[name]
-            if bound is BROKEN:
-                raise Mistake
-            if isinstance(bound, StateName):
-                return Val(self.states[name], node.span)
-            if isinstance(bound, Val):
-                return Val(bound.id, node.span)
-            if isinstance(bound, OneBranch):
-                raise self.shared.error(
-                    "one-branch",
-                    f"only one branch gives {name} a value",
-                    node.span,
-                    places=(Place(bound.span, "assigned here, and not in the other branch"),),
-                )
-            if isinstance(bound, ChildRecord):
-                raise self.shared.error(
-                    "not-a-value",
-                    f"{name} is an instance of {bound.builder.layer.name}, not a value",
-                    node.span,
-                    help=f"{name}(…)",
-                )
-            return bound
-        inst = self.instance
-        if name in inst.broken:
-            raise Mistake
-        if name in inst.options or name in inst.file.consts or inst.find_dim(name, self.declared):
-            value = inst.try_constant(node, self.declared)
-            if value is NotImplemented:
-                inst.dim(name, node.span, self.declared)
-            if isinstance(value, OpRef | LayerRef):
-                raise self.shared.error(
-                    "not-a-value",
-                    f"{name} is an op or a layer, not a value",
-                    node.span,
-                    help=f"{name}(…)",
-                )
-            return value
-        if name in names():
-            raise self.shared.error(
-                "not-a-value", f"{name} is an op, not a value", node.span, help=f"{name}(…)"
-            )
-        known = [*self.names, *inst.options, *inst.file.consts, *inst.bound, *inst.file.dims]
-        close = nearest(name, known)
-        late = f"{name} is assigned further down" if name in _assigned(inst.layer.body) else ""
-        raise self.shared.error(
-            "unknown-name",
-            f"nothing is called {name} here",
-            node.span,
-            facts=(late,) if late else (),
-            help=f"did you mean {close[0]}?" if close and not late else "",
-        )
-
-    def _member(self, node: tree.Member) -> Any:
-        parts: list[str] = []
-        base: tree.Expr = node
-        while isinstance(base, tree.Member):
-            parts.append(base.name)
-            base = base.base
-        parts.append(base.id)
-        parts.reverse()
-        record = self.names.get(parts[0])
-        if record is BROKEN:
-            raise Mistake
-        for index, part in enumerate(parts[1:-1], 1):
-            if not isinstance(record, ChildRecord):
-                break
-            record = record.builder.children.get(part)
-            if record is not None and record.child.mode != "one":
-                raise self.shared.error(
-                    "inside-repeat",
-                    f"{'.'.join(parts[: index + 1])} is one of several copies",
-                    node.span,
-                    help="pass the value out of the repeated layer as a result",
-                )
-        if not isinstance(record, ChildRecord):
-            raise self.shared.error(
-                "unknown-name",
-                f"{'.'.join(parts[:-1])} is not an instance",
-                node.span,
-                facts=("`instance.parameter` reads a parameter of an instance made by `use`",),
-            )
-        builder = record.builder
-        variable = builder.params.get(parts[-1])
-        if variable is None:
-            close = nearest(parts[-1], builder.params)
-            raise self.shared.error(
-                "unknown-parameter",
-                f"{builder.layer.name} has no parameter {parts[-1]}",
-                node.span,
-                facts=(f"it has {', '.join(builder.params)}",) if builder.params else (),
-                help=".".join([*parts[:-1], close[0]]) if close else "",
-            )
-        from .calls import parameter_dims
-
-        order = parameter_dims(self, builder, variable, parts[1:-1], node)
-        value = Value(-1, Type(variable.type.dtype, order), "", tuple((d,) for d in order))
-        attrs = attributes(name=variable.name, child=".".join(parts[:-1]))
-        return Val(
-            self.builder.append(Op("param", (), (value,), attrs, span=node.span))[0], node.span
-        )
-
-    def _call(self, node: tree.Call, labels) -> Any:
-        from . import calls
-
-        callee = node.callee
-        inst = self.instance
-        if isinstance(callee, tree.Name):
-            bound = self.names.get(callee.id)
-            if bound is BROKEN or callee.id in inst.broken:
-                raise Mistake
-            if isinstance(bound, ChildRecord):
-                return calls.call_child(self, bound, node, labels)
-            if isinstance(bound, Val | StateName):
-                raise self.shared.error(
-                    "not-callable", f"{callee.id} is a value and cannot be called", callee.span
-                )
-            option = inst.options.get(callee.id)
-            if isinstance(option, OpRef):
-                inst.used.add(callee.id)
-                return calls.call_op(self, option.name, node, labels)
-        ref = inst.layer_ref(callee)
-        if ref is not None:
-            return calls.call_layer(self, ref, node, labels)
-        if isinstance(callee, tree.Name):
-            if callee.id in names() and lookup(callee.id).family not in ("structure", "layout"):
-                return calls.call_op(self, callee.id, node, labels)
-            raise calls.unknown_callee(self, callee)
-        raise self.shared.error(
-            "unknown-name", f"{_dotted(callee)} is neither a layer nor an instance", callee.span
-        )
-
-    # Values.
-
-    def value(self, result: Any, node: tree.Expr, want: str | None = None) -> int:
-        """The id of a value; a constant becomes one, of the wanted kind."""
-        result = self.single(result, node)
-        if isinstance(result, Val):
-            return result.id
-        return self.constant(result, node, want)
-
-    def constant(self, value: Any, node: tree.Expr, want: str | None = None) -> int:
-        """A constant as a value."""
-        value = plain(value)
-        if isinstance(value, Size):
-            return self.builder.add("size", size=value, span=node.span)
-        if value is None or not isinstance(value, bool | int | float):
-            raise self.shared.error("not-a-value", "none is not a value", node.span)
-        own = "bool" if isinstance(value, bool) else "int" if isinstance(value, int) else "float"
-        if want == "float" or own == "float":
-            own, value = "float", float(value)
-        elif want == "int" and own == "bool":
-            own, value = "int", int(value)
-        return self.builder.add("const", value=value, dtype=own, span=node.span)
-
-    def unify(
-        self, given: tuple[Any, ...], nodes: tuple[tree.Expr, ...], op: str
-    ) -> tuple[int, ...]:
-        """Ids of operands; constants take the kind of the values that they stand beside."""
-        kinds = [self.builder.type(g.id).kind for g in given if isinstance(g, Val)]
-        numbers = [g for g in given if not isinstance(g, Val)]
-        real = (
-            "float" in kinds or op == "divide" or any(isinstance(plain(n), float) for n in numbers)
-        )
-        want = "float" if real else None
-        ids = []
-        for index, (g, node) in enumerate(zip(given, nodes, strict=True)):
-            exponent = op == "power" and index == 1 and isinstance(plain(g), int)
-            ids.append(self.value(g, node, None if exponent else want))
-        return tuple(ids)
-
-    def emit(
-        self,
-        name: str,
-        operands: tuple[int, ...],
-        node: tree.Expr,
-        labels: tuple[str, ...] | None = None,
-        words: tuple[tree.Expr, ...] = (),
-        **attrs: Any,
-    ) -> tuple[Val, ...]:
-        """Append an op; a shape that is wrong becomes a diagnostic at the operand's words."""
-        op = Op(name, operands, (), attributes(**attrs), span=node.span)
-        definition = lookup(name)
-        try:
-            types = definition.shape(tuple(self.builder.type(i) for i in operands), op)
-        except ShapeError as error:
-            at = words[error.operand].span if error.operand is not None and words else node.span
-            raise self.shared.error(
-                error.code, error.message, at, facts=error.facts, help=error.help,
-                places=self.origins(operands, error),
-            ) from None  # fmt: skip
-        results = tuple(
-            Value(-1, t, self.label(labels[i] if labels and i < len(labels) else None, name))
-            for i, t in enumerate(types)
-        )
-        ids = self.builder.append(Op(name, operands, results, op.attrs, span=node.span))
-        return tuple(Val(i, node.span) for i in ids)
-
-    def origins(self, operands: tuple[int, ...], error: ShapeError) -> tuple[Place, ...]:
-        """Where the operands of a wrong op were declared, if they are declared arrays."""
-        places = []
-        for id in operands:
-            made = self.builder.defining(id)
-            if made is not None and made.name in ("param", "state") and made.span is not None:
-                places.append(Place(made.span, f"{made['name']} is declared here"))
-        return tuple(places[:2])
-
-    def label(self, wanted: str | None, op: str) -> str:
-        """A unique label: the assigned name, else the statement's name and the op's."""
-        if self.drawn is not None or op in ("const", "size"):
-            return ""
-        if wanted == "_":
-            wanted = None
-        base = wanted if wanted is not None else f"{self.statement}:{op}"
-        self._labels[base] += 1
-        return base if self._labels[base] == 1 else f"{base}.{self._labels[base]}"
-
-    def region(self, ops: tuple[Op, ...], results: tuple[int, ...], arguments=()) -> Region:
-        """A region of ops."""
-        return Region(tuple(arguments), ops, results)
+        truth = condition(self.instance, node, self.declared, self.names)
+        self.run(node.then if truth else node.orelse)
+        self.early = self.returned is not None
 
 
-def condition(instance: InstanceBuilder, node: tree.If, declared=None, names_=()) -> bool:
-    """The truth of a condition on options, constants and fixed sizes.
-
-    Raises:
-        Mistake: it is not settled before anything runs, or is no truth value.
-    """
-    hidden = {k for k in names_ if not is_constant(names_[k])} if names_ else ()
-    value = plain(instance.try_constant(node.condition, declared, hidden))
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, OpRef | LayerRef):
-        return True
-    facts = (
-        "`if` is settled when the model is compiled: on train, options, constants and fixed sizes",
-    )
-    raise instance.shared.error(
-        "if-on-value",
-        "this condition is not known before the model runs"
-        if value is NotImplemented or isinstance(value, Size)
-        else "a condition is true or false",
-        node.condition.span,
-        facts=facts,
-        help="where(condition, a, b) chooses element by element" if value is NotImplemented else "",
-    )
-
-
-def _bound_by(node: tree.Statement) -> list[str]:
-    match node:
-        case tree.Assign(targets=targets) | tree.Scan(targets=targets):
-            more = [k.name for k in node.carry] if isinstance(node, tree.Scan) else []
-            return [t.id for t in targets if t.id != "_"] + more
-        case tree.Param(name=name) | tree.State(name=name) | tree.Use(name=name):
-            return [name]
-        case tree.If(then=then, orelse=orelse):
-            return [n for s in (*then, *orelse) for n in _bound_by(s)]
-    return []
-
-
-def _assigned(body: tuple[tree.Statement, ...]) -> set[str]:
-    return {n for s in body for n in _bound_by(s)}
-
-
-def _count(n: int, what: str) -> str:
-    return f"{'one' if n == 1 else n} {what}{'' if n == 1 else 's'}"
-
-
-def _written(variable) -> str:
-    return "[" + ", ".join(d.name for d in variable.order) + "]"
-
-
-def _difference(found: Type, wanted: Type) -> tuple[str, ...]:
-    more = [d.name for d in found.dims if d not in wanted.dims]
-    less = [d.name for d in wanted.dims if d not in found.dims]
-    facts = []
-    if more:
-        facts.append(f"too much: {', '.join(more)}")
-    if less:
-        facts.append(f"missing: {', '.join(less)}")
-    return tuple(facts)
-
-
-def _dotted(node: tree.Name | tree.Member) -> str:
-    return node.id if isinstance(node, tree.Name) else f"{_dotted(node.base)}.{node.name}"
+def _new_dims(node: object) -> set[str]:
+    """The names right of arrows in a statement."""
+    found: set[str] = set()
+    waiting: list[object] = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, tree.Item) and one.right is not None:
+            sides: list[object] = [one.right]
+            while sides:
+                side = sides.pop()
+                if isinstance(side, tree.Name):
+                    found.add(side.id)
+                elif isinstance(side, tree.Binary):
+                    sides += [side.left, side.right]
+        elif isinstance(one, tree.Node):
+            waiting += vars(one).values()
+        elif isinstance(one, tuple):
+            waiting += one
+    return found

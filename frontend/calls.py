@@ -1,202 +1,250 @@
-"""Calls of ops: brackets, operands and options."""
+"""Calls of ops: operands, options, and the op itself."""
 
 from __future__ import annotations
 
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from ..ir.core import Dim, Op, attributes
-from ..ir.diagnostics import nearest
-from ..ir.registry import REQUIRED, OpDef, Option, ShapeError, lookup, names
+from ..ir.core import Op, Region, Value
+from ..ir.diagnostics import Place
+from ..ir.registry import REQUIRED, OpDef, Option, lookup, names
 from ..ir.size import Size
 from . import tree
-from .constants import Mistake, OpRef, is_constant, plain
-from .instances import Pending
+from .brackets import brackets, fans, form
+from .constants import LayerRef, Mistake, OpRef, is_constant, plain
+from .wording import assigned, corrected, count, meant, spoken, written
 
 if TYPE_CHECKING:
     from .body import Body
 
-from .layer_calls import call_child, call_layer, parameter_dims  # noqa: F401
-
 RENAMED = {"min": "minimum", "max": "maximum"}
-FANS = "initializer"
+HIDDEN = ("structure", "layout")  # families of ops that no model writes
+AXES = ("axis", "axes", "dim", "dims", "keepdims", "keepdim")
+KINDS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "none": "none",
+    "pair": "a pair such as (1, 2)", "op": "an op",
+}  # fmt: skip
 
 
 def unknown_callee(body: Body, callee: tree.Name) -> Mistake:
     """Report a call of something that is nothing."""
     inst = body.instance
-    known = {
-        *(n for n in names() if lookup(n).family not in ("structure", "layout")),
-        *inst.children,
-        *inst.file.layers,
-    }
-    close = nearest(callee.id, known)
-    return body.shared.error(
-        "unknown-op",
-        f"there is no op, layer or instance called {callee.id}",
-        callee.span,
-        help=f"did you mean {close[0]}?" if close else "",
+    name = callee.id
+    known = {*(n for n in names() if lookup(n).family not in HIDDEN), *inst.children}
+    known |= {*inst.file.layers}
+    shared = body.shared
+    if name in inst.file.dims or name in inst.bound or name in inst.local:
+        return shared.error(
+            "not-callable", f"{name} is a dim and cannot be called", callee.span,
+            help=f"`*` multiplies: {name} * …",
+        )  # fmt: skip
+    help = meant(shared.diagnostics, callee.span, name, known)
+    elsewhere = [f"{c}.{name}" for c, f in inst.file.imports.items() if name in f.layers]
+    if elsewhere:
+        help = corrected(shared.diagnostics, callee.span, elsewhere[0])
+    return shared.error(
+        "unknown-op", f"there is no op, layer or instance called {name}", callee.span, help=help
     )
 
 
-def call_op(body: Body, written: str, node: tree.Call, labels) -> Any:
+def not_callable(body: Body, name: str, what: str, node: tree.Call) -> Mistake:
+    """Report a call of a value or constant."""
+    help = ""
+    if len(node.arguments) == 1 and not node.keywords and node.dims is None:
+        words = written(body.shared.diagnostics, node.arguments[0].span)
+        factor = f"({words})" if isinstance(node.arguments[0], tree.Binary) else words
+        fixed = corrected(body.shared.diagnostics, node.span, f"{name} * {factor}")
+        help = f"`*` multiplies: {fixed}" if words and fixed else ""
+    return body.shared.error(
+        "not-callable", f"{name} is {what} and cannot be called", node.callee.span, help=help
+    )
+
+
+def call_op(body: Body, name: str, node: tree.Call, labels) -> Any:
     """A call of an op by the name that was written."""
     from .body import Many, Val
 
-    name = RENAMED[written] if written in RENAMED and node.dims is None else written
+    given_name = name
+    name = RENAMED[name] if name in RENAMED and node.dims is None else name
     definition = lookup(name)
-    operands, words, attrs = _bind(body, definition, written, node)
-    if (
-        definition.effect == "random"
-        and name != "dropout"
-        and body.drawn is not None
-        and not node.dims
-    ):
-        attrs["dims"] = body.drawn
-    elif definition.family == FANS:
-        attrs |= _fans(body, definition, node)
-    elif body.drawn is not None and not node.dims and _makes(definition):
+    given, words, extra = _bind(body, definition, given_name, node)
+    results = [body.single(body.expr(w), w) for w in words]
+    if node.dims is None and not node.keywords and all(is_constant(r) for r in results):
+        value = body.instance.fold_call(given_name, results, node)
+        if value is not NotImplemented:
+            return value
+    operands = _operands(body, definition, words, results)
+    attrs: dict[str, Any] = {"extra": extra} if definition.optional else {}
+    for option, spec in definition.options.items():
+        node_given = given.get(option)
+        attrs[option] = _option(body, definition, given_name, option, spec, node_given, node)
+    if definition.family == "initializer":
+        attrs |= fans(body, definition, node)
+    elif body.drawn is not None and not node.dims and _draws(definition):
         attrs["dims"] = body.drawn
     else:
-        attrs |= _brackets(body, definition, written, node, attrs, operands)
+        attrs |= brackets(body, definition, given_name, node, attrs, operands)
     if definition.effect == "random":
         attrs["salt"] = _salt(body, name)
     if name == "index" and attrs["dims"] and attrs["dims"][0] in body.steps:
         return Val(body.steps[attrs["dims"][0]], node.span)
     if name == "dropout":
         return _dropout(body, node, operands, attrs, labels)
-    results = body.emit(name, operands, node, labels, words, **attrs)
-    return results[0] if len(results) == 1 else Many(results, node.span)
+    made = body.emit(name, operands, node, labels, words, **attrs)
+    return made[0] if len(made) == 1 else Many(made, node.span)
 
 
-def _makes(definition: OpDef) -> bool:
-    """Whether an op makes an array of the dims in its brackets out of nothing."""
-    return definition.family == "random" and not definition.operands
+def _draws(definition: OpDef) -> bool:
+    """Whether an op draws, or makes, an array of all the dims of what an initializer fills."""
+    if definition.name == "dropout":
+        return False
+    makes = definition.family == "random" and not definition.operands
+    return definition.effect == "random" or makes
 
 
-def _bind(body: Body, definition: OpDef, written: str, node: tree.Call):
-    """Operands, their words, and options."""
+def _bind(
+    body: Body, definition: OpDef, name: str, node: tree.Call
+) -> tuple[dict[str, tree.Expr], tuple[tree.Expr, ...], tuple[str, ...]]:
+    """The arguments of a call by name, the words of the operands, and the optional operands."""
+    shared = body.shared
+    slots, options = list(definition.operands), list(definition.options)
+    known = [*slots, *options, *definition.optional]
     positional = list(node.arguments)
     given: dict[str, tree.Expr] = {}
-    slots = list(definition.operands)
-    rest: list[tree.Expr] = []
+    rest: tuple[tree.Expr, ...] = ()
     if definition.variadic:
-        rest, positional = positional, []
-    for slot in slots if not definition.variadic else ():
+        rest, positional, slots = tuple(positional), [], []
+    for slot in (*slots, *options):
         if positional:
             given[slot] = positional.pop(0)
-    options = list(definition.options)
-    for option in options:
-        if positional:
-            given[option] = positional.pop(0)
+    shape = f"it is written {_signature(definition, name)}"
     if positional:
         most = len(slots) + len(options)
-        raise body.shared.error(
+        raise shared.error(
             "too-many-arguments",
-            f"{written} takes {most} argument{'s' if most != 1 else ''}",
+            f"{name} takes {count(most, 'argument') if most else 'no arguments'}",
             positional[0].span,
-            facts=(_signature(definition, written),),
+            facts=(shape,),
+            help=_as_keyword(body, definition, positional),
         )
     for keyword in node.keywords:
-        if keyword.name not in (*slots, *options, *definition.optional):
-            known = [*slots, *options, *definition.optional]
-            close = nearest(keyword.name, known)
-            raise body.shared.error(
-                "unknown-option",
-                f"{written} has no option {keyword.name}",
-                keyword.span,
-                facts=(_signature(definition, written),),
-                help=f"did you mean {close[0]}?" if close else "",
-            )
         if keyword.name in given:
-            raise body.shared.error("given-twice", f"{keyword.name} is given twice", keyword.span)
+            raise shared.error("given-twice", f"{keyword.name} is given twice", keyword.span)
+        if keyword.name not in known:
+            raise _unknown_option(body, name, node, keyword, known, shape)
         given[keyword.name] = keyword.value
-    words: list[tree.Expr] = rest or []
-    if definition.variadic:
-        if not rest:
-            raise body.shared.error("missing-argument", f"{written} needs values", node.span)
-    else:
-        for slot in slots:
-            if slot not in given:
-                raise body.shared.error(
-                    "missing-argument",
-                    f"{written} needs {slot}",
-                    node.span,
-                    facts=(_signature(definition, written),),
-                )
-            words.append(given[slot])
+    if definition.variadic and not rest:
+        raise shared.error("missing-argument", f"{name} needs values", node.span, facts=(shape,))
+    for slot in slots:
+        if slot not in given:
+            raise shared.error(
+                "missing-argument", f"{name} needs {slot}", node.span, facts=(shape,)
+            )
     extra = tuple(o for o in definition.optional if o in given and not _is_none(given[o]))
-    words += [given[o] for o in extra]
-    results = [body.single(body.expr(w), w) for w in words]
+    return given, (*rest, *(given[s] for s in slots), *(given[o] for o in extra)), extra
+
+
+def _as_keyword(body: Body, definition: OpDef, positional: list[tree.Expr]) -> str:
+    if not definition.optional or len(positional) != 1:
+        return ""
+    at = positional[0].span
+    words = written(body.shared.diagnostics, at)
+    return corrected(body.shared.diagnostics, at, f"{definition.optional[0]} = {words}")
+
+
+def _unknown_option(body: Body, name: str, node: tree.Call, keyword, known, shape) -> Mistake:
+    shared = body.shared
+    help = meant(shared.diagnostics, keyword.span, keyword.name, known)
+    facts = [shape]
+    if keyword.name in AXES:
+        facts.insert(0, "there are no axis numbers: dims stand between brackets, by name")
+        help = ""
+        at = keyword.value.value if isinstance(keyword.value, tree.Number) else None
+        if node.arguments and isinstance(at, int) and node.dims is None and len(known) < 4:
+            result = body.single(body.expr(node.arguments[0]), node.arguments[0])
+            dims = body.order_of(result.id) if hasattr(result, "id") else ()
+            words = written(shared.diagnostics, node.arguments[0].span)
+            if -len(dims) <= at < len(dims) and len(node.keywords) == 1:
+                fixed = f"{name}[{dims[at].name}]({words})"
+                help = corrected(shared.diagnostics, node.span, fixed)
+    return shared.error(
+        "unknown-option",
+        f"{name} has no option {keyword.name}",
+        keyword.span,
+        facts=tuple(facts),
+        help=help,
+    )
+
+
+def _operands(body: Body, definition: OpDef, words, results) -> tuple[int, ...]:
     if definition.family in ("arithmetic", "pointwise") and len(words) > 1:
         chosen = 1 if definition.name == "where" else 0
         fixed = [body.value(r, w) for r, w in zip(results[:chosen], words, strict=False)]
-        operands = (
-            *fixed,
-            *body.unify(tuple(results[chosen:]), tuple(words[chosen:]), definition.name),
-        )
-    else:
-        want = "float" if definition.family in ("pointwise", "product") else None
-        operands = tuple(body.value(r, w, want) for r, w in zip(results, words, strict=True))
-    attrs: dict[str, Any] = {"extra": extra} if definition.optional else {}
-    for option, spec in definition.options.items():
-        attrs[option] = _option(body, definition, written, option, spec, given.get(option), node)
-    return operands, tuple(words), attrs
+        rest = tuple(results[chosen:]), tuple(words[chosen:])
+        return (*fixed, *body.unify(*rest, definition.name))
+    want = "float" if definition.family in ("pointwise", "product") else None
+    return tuple(body.value(r, w, want) for r, w in zip(results, words, strict=True))
 
 
 def _is_none(node: tree.Expr) -> bool:
     return isinstance(node, tree.Constant) and node.value is None
 
 
-def _signature(definition: OpDef, written: str) -> str:
+def _signature(definition: OpDef, name: str) -> str:
     operands = [*definition.operands, *(["…"] if definition.variadic else [])]
     options = [
-        n if o.default is REQUIRED else f"{n} = {_text(o.default)}"
+        n if o.default is REQUIRED else f"{n} = {spoken(o.default)}"
         for n, o in definition.options.items()
     ]
-    dims = (
-        "[…]" if definition.brackets.dims != (0, 0) or definition.brackets.arrows != (0, 0) else ""
-    )
-    return f"it is {written}{dims}({', '.join([*operands, *definition.optional, *options])})"
+    optional = [f"{n} = …" for n in definition.optional]
+    dims = "" if name in RENAMED and definition.name != name else form(definition, name)
+    return f"{name}{dims}({', '.join([*operands, *options, *optional])})"
 
 
-def _text(value: Any) -> str:
-    return (
-        {True: "true", False: "false", None: "none"}.get(value, str(value))
-        if not isinstance(value, int | float) or isinstance(value, bool)
-        else str(value)
-    )
-
-
-def _option(body, definition, written, name, spec: Option, node, call) -> Any:
+def _option(body: Body, definition: OpDef, name: str, option: str, spec: Option, node, call) -> Any:
+    shared = body.shared
     if node is None:
         if spec.default is REQUIRED:
-            raise body.shared.error(
+            raise shared.error(
                 "missing-argument",
-                f"{written} needs {name}",
+                f"{name} needs {option}",
                 call.span,
-                facts=(_signature(definition, written),),
+                facts=(f"it is written {_signature(definition, name)}",),
             )
         return spec.default
     if isinstance(node, tree.Name) and node.id in spec.words and node.id not in body.names:
         return node.id
-    hidden = {k for k, v in body.names.items() if not is_constant(v)}
-    constants = {k: v for k, v in body.names.items() if is_constant(v)}
-    if isinstance(node, tree.Name) and node.id in constants:
-        value = plain(constants[node.id])
-    else:
-        value = plain(body.instance.try_constant(node, body.declared, hidden))
+    value = _settled(body, node)
     if value is NotImplemented:
-        words = f"one of {', '.join(spec.words)}, or " if spec.words else ""
-        close = nearest(node.id, spec.words) if isinstance(node, tree.Name) else []
-        raise body.shared.error(
-            "option-not-constant",
-            f"{name} of {written} must be known before anything runs",
+        raise _not_constant(body, name, option, spec, node)
+    kind = _kind(value)
+    if kind == "int" and "int" not in spec.kinds and "float" in spec.kinds and type(value) is int:
+        return float(value)
+    if kind not in spec.kinds:
+        if isinstance(value, OpRef):
+            words = f"the op {value.name}"
+        elif isinstance(value, LayerRef):
+            words = f"the layer {value.layer.name}"
+        else:
+            words = spoken(value)
+        raise shared.error(
+            "wrong-option",
+            f"{option} of {name} cannot be {words}",
             node.span,
-            facts=(f"it is {words}a constant",),
-            help=f"did you mean {close[0]}?" if close else "",
+            facts=(f"it may be {_allowed(spec)}",),
         )
-    kind = (
+    return value
+
+
+def _settled(body: Body, node: tree.Expr) -> Any:
+    hidden = {k for k, v in body.names.items() if not is_constant(v)}
+    if isinstance(node, tree.Name) and node.id in body.names and node.id not in hidden:
+        return plain(body.names[node.id])
+    return plain(body.instance.try_constant(node, body.declared, hidden))
+
+
+def _kind(value: Any) -> str:
+    return (
         "none" if value is None else
         "bool" if isinstance(value, bool) else
         "int" if isinstance(value, int | Size) else
@@ -204,206 +252,62 @@ def _option(body, definition, written, name, spec: Option, node, call) -> Any:
         "pair" if isinstance(value, tuple) else
         "op" if isinstance(value, OpRef) else "other"
     )  # fmt: skip
-    if (
-        kind == "int"
-        and "int" not in spec.kinds
-        and "float" in spec.kinds
-        and isinstance(value, int)
-    ):
-        return float(value)
-    if kind not in spec.kinds:
-        allowed = [*spec.words, *(k for k in spec.kinds if k != "word")]
-        raise body.shared.error(
-            "wrong-option",
-            f"{name} of {written} cannot be {_text(value)}",
-            node.span,
-            facts=(f"it may be {', '.join(allowed)}",),
-        )
-    return value
+
+
+def _allowed(spec: Option) -> str:
+    kinds = [k for k in spec.kinds if k != "word" and not (k == "int" and "float" in spec.kinds)]
+    allowed = [*spec.words, *(KINDS.get(k, k) for k in kinds)]
+    return ", ".join(allowed[:-1]) + (" or " if len(allowed) > 1 else "") + allowed[-1]
+
+
+def _not_constant(body: Body, name: str, option: str, spec: Option, node: tree.Expr) -> Mistake:
+    shared, inst = body.shared, body.instance
+    facts = (f"it may be {_allowed(spec)}",)
+    if isinstance(node, tree.Name) and node.id not in body.names:
+        if node.id in inst.broken:
+            return Mistake()
+        known = [*spec.words, *inst.options, *inst.file.consts]
+        known += [n for n, v in body.names.items() if is_constant(v)]
+        if node.id not in assigned(inst.layer.body):
+            return shared.error(
+                "wrong-option",
+                f"{option} of {name} cannot be {node.id}",
+                node.span,
+                facts=facts,
+                help=meant(shared.diagnostics, node.span, node.id, known),
+            )
+    bound = body.names.get(node.id) if isinstance(node, tree.Name) else None
+    at = getattr(bound, "span", None)
+    return shared.error(
+        "option-not-constant",
+        f"{option} of {name} must be known before anything runs; this is a value",
+        node.span,
+        places=(Place(at, "given here"),) if at is not None else (),
+        facts=facts,
+    )
 
 
 def _salt(body: Body, op: str) -> int:
     """The number that tells this draw from others of the same body."""
-    body.draws = getattr(body, "draws", 0) + 1
+    body.draws += 1
     return zlib.crc32(f"{body.statement}/{op}/{body.draws}".encode())
 
 
 def _dropout(body: Body, node: tree.Call, operands, attrs, labels) -> Any:
     """Dropout, in training only; at rate 0 there is nothing to draw."""
     from .body import Val
-    from ..ir.core import Region, Value
 
     if attrs["rate"] == 0:
         return Val(operands[0], node.span)
     body.builder.open()
-    dropped = body.emit("dropout", operands, node, None, (), **attrs)[0]
-    then = Region((), body.builder.close(), (dropped.id,))
+    try:
+        dropped = body.emit("dropout", operands, node, None, node.arguments, **attrs)[0]
+    finally:
+        ops = body.builder.close()
+    then = Region((), ops, (dropped.id,))
     value = Value(
         -1, body.builder.type(operands[0]), body.label(labels[0] if labels else None, "dropout")
     )
     orelse = Region((), (), operands)
     op = Op("if_train", (), (value,), (), (then, orelse), span=node.span)
     return Val(body.builder.append(op)[0], node.span)
-
-
-# Brackets.
-
-
-def _brackets(body, definition: OpDef, written, node: tree.Call, attrs, operands) -> dict[str, Any]:
-    """The attributes `dims` and `arrows`, with dims declared by arrows."""
-    spec = definition.brackets
-    items = node.dims or ()
-    dims: list[Dim] = []
-    arrows = []
-    for item in items:
-        if item.value is not None:
-            raise body.shared.error(
-                "dims-for-op", f"{written} is an op: its brackets only name dims", item.span
-            )
-        bare = item.right is None and isinstance(item.left, tree.Binary) and spec.bare
-        if item.right is not None or bare:
-            arrows.append((item, _side(body, item.left, spec.left, written)))
-        elif isinstance(item.left, tree.Dots):
-            if body.dots is None:
-                raise body.shared.error(
-                    "no-dots",
-                    "`...` stands for nothing here: no argument of this layer has it",
-                    item.span,
-                )
-            if not spec.dots:
-                raise body.shared.error("no-dots", f"{written} takes no `...`", item.span)
-            dims += body.dots
-        elif isinstance(item.left, tree.Name):
-            dims.append(body.instance.dim(item.left.id, item.left.span, body.declared))
-        else:
-            raise body.shared.error(
-                "not-a-dim",
-                f"between the brackets of {written} stand dims",
-                item.span,
-                help="an arrow says what a grid or a sum becomes: [A * B -> C]"
-                if spec.left
-                else "",
-            )
-    _counts(body, spec, written, node, len(dims), len(arrows))
-    for index, dim in enumerate(dims):
-        if dim in dims[:index]:
-            raise body.shared.error(
-                "dim-twice", f"{dim.name} stands twice between the brackets", node.span
-            )
-    found: dict[str, Any] = {}
-    if spec.dims != (0, 0):
-        found["dims"] = tuple(dims) if spec.ordered else tuple(sorted(dims, key=lambda d: d.id))
-    if spec.arrows != (0, 0):
-        found["arrows"] = tuple(
-            (left, _right(body, definition, item, left, {**attrs, **found}))
-            for item, left in arrows
-        )
-    return found
-
-
-def _counts(body, spec, written, node, dims: int, arrows: int) -> None:
-    for what, number, (least, most) in (("dim", dims, spec.dims), ("arrow", arrows, spec.arrows)):
-        if number < least or (most is not None and number > most):
-            wants = (
-                f"{least}"
-                if least == most
-                else f"at least {least}"
-                if most is None
-                else f"{least} to {most}"
-            )
-            if most == 0:
-                message = f"{written} takes no {what}s between brackets"
-            else:
-                message = f"{written} needs {wants} {what}{'' if wants == '1' else 's'} between its brackets"
-            raise body.shared.error("wrong-brackets", message, node.span)
-
-
-def _side(body: Body, side: tree.Expr, joined: str, written: str) -> tuple[Dim, ...]:
-    """The dims of the left side of an arrow."""
-    return tuple(
-        body.instance.dim(name.id, name.span, body.declared)
-        for name in _names(body, side, joined, written)
-    )
-
-
-def _names(body: Body, side: tree.Expr, joined: str, written: str) -> list[tree.Name]:
-    if isinstance(side, tree.Name):
-        return [side]
-    if isinstance(side, tree.Binary) and joined and side.op == joined:
-        return [
-            *_names(body, side.left, joined, written),
-            *_names(body, side.right, joined, written),
-        ]
-    wants = f"dims joined by `{joined}`" if joined else "one dim"
-    raise body.shared.error(
-        "wrong-arrow", f"{written} takes {wants} on this side of the arrow", side.span
-    )
-
-
-def _right(body: Body, definition: OpDef, item: tree.Item, left, attrs) -> tuple[Dim, ...]:
-    """The dims right of an arrow: known ones are checked, new ones declared."""
-    inst = body.instance
-    if item.right is None:
-        return _settle(body, definition, item, left, [(left[0].name, item.span, left[0])], attrs)
-    named = _names(body, item.right, definition.brackets.right, definition.name)
-    known = []
-    for name in named:
-        dim = inst.find_dim(name.id, body.declared)
-        known.append((name.id, name.span, None if isinstance(dim, Pending) else dim))
-    return _settle(body, definition, item, left, known, attrs)
-
-
-def _settle(body, definition: OpDef, item, left, known, attrs) -> tuple[Dim, ...]:
-    sizes = tuple(dim.size if dim is not None else None for _, _, dim in known)
-    try:
-        settled, claims = definition.arrow(definition.name, left, sizes, attrs)
-    except ShapeError as error:
-        raise body.shared.error(
-            error.code, error.message, item.span, facts=error.facts, help=error.help
-        ) from None
-    for claim, reason in claims:
-        body.shared.claim(claim, reason, item.span)
-    dims = []
-    for (name, span, dim), size in zip(known, settled, strict=True):
-        if dim is None:
-            if size.is_constant and size.value < 1:
-                raise body.shared.error(
-                    "empty-dim", f"{name} would have {size.value} elements here", span
-                )
-            dim = body.instance.new_dim(name, size)
-            body.declared[name] = dim
-        dims.append(dim)
-    return tuple(dims)
-
-
-def _fans(body: Body, definition: OpDef, node: tree.Call) -> dict[str, Any]:
-    """Attributes of an initializer: all dims to be drawn, and which are fan-in and fan-out."""
-    if body.drawn is None:
-        raise body.shared.error(
-            "initializer-in-body",
-            f"{definition.name} belongs after the `=` of a param or state",
-            node.span,
-        )
-    items = node.dims or ()
-    if len(items) != 1 or items[0].value is not None:
-        raise body.shared.error(
-            "wrong-brackets",
-            f"{definition.name} needs its fan-in between the brackets",
-            node.span,
-            help=f"{definition.name}[{body.drawn[0].name if body.drawn else 'D'}]()",
-        )
-    item = items[0]
-    fan_in = _side(body, item.left, "*", definition.name)
-    fan_out = _side(body, item.right, "*", definition.name) if item.right is not None else ()
-    for dim in (*fan_in, *fan_out):
-        if dim not in body.drawn:
-            raise body.shared.error(
-                "dim-not-there",
-                f"{definition.name}[{dim.name}] needs {dim.name}, which is not a dim of what it fills",
-                item.span,
-                facts=(f"that has {', '.join(d.name for d in body.drawn)}",),
-            )
-    return {"dims": body.drawn, "fan_in": fan_in, "fan_out": fan_out}
-
-
-__all__ = ["attributes", "call_child", "call_layer", "call_op", "parameter_dims", "unknown_callee"]

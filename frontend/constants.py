@@ -84,6 +84,21 @@ def is_constant(value: Any) -> bool:
     return value is None or isinstance(value, int | float | bool | Size)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a binding is a number, a size or a truth value."""
+    return isinstance(value, int | float | Size)
+
+
+def fold_unary(op: str, value: Any) -> Any:
+    """`not` or `-` of a constant; NotImplemented where it is not to be settled here."""
+    value = plain(value)
+    if value is NotImplemented or isinstance(value, LayerRef | OpRef | tuple):
+        return NotImplemented
+    if op == "not":
+        return not value if not isinstance(value, Size) else NotImplemented
+    return -value if value is not None else NotImplemented
+
+
 def fold(op: str, left: Any, right: Any) -> Any:
     """An operator on constants; NotImplemented where it needs a size that is not yet known.
 

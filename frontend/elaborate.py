@@ -9,8 +9,9 @@ from ..ir.diagnostics import Diagnostics, Place, nearest
 from . import tree
 from .constants import LayerRef, Mistake
 from .instances import BuiltVariant, Elaboration, InstanceBuilder, Pending, dim_parameters
-from .layer_calls import declare, elaborate_variant
 from .names import SourceFile
+from .uses import declare
+from .variants import elaborate_variant
 
 
 def elaborate(
@@ -90,7 +91,11 @@ def _check_overrides(shared: Elaboration, file: SourceFile) -> bool:
     for name, value in shared.overrides.items():
         if name in file.dims:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                shared.error("wrong-override", f"--set {name}={value}: a dim's size is a whole number from 1", None)
+                shared.error(
+                    "wrong-override",
+                    f"--set {name}={value}: a dim's size is a whole number from 1",
+                    None,
+                )
                 fine = False
         elif name not in file.consts:
             known = [*file.dims, *file.consts]
@@ -143,7 +148,9 @@ def _root(shared: Elaboration, ref: LayerRef) -> BuiltVariant | None:
                     dim = root.dim(name.id, name.span)
                     if dim in dims:
                         raise shared.error(
-                            "dim-twice", f"{name.id} stands twice in a type; a tensor has each dim once", name.span
+                            "dim-twice",
+                            f"{name.id} stands twice in a type; a tensor has each dim once",
+                            name.span,
                         )
                     dims.append(dim)
             arguments.append((argument, Type(argument.type.dtype, tuple(dims))))
@@ -155,9 +162,11 @@ def _root(shared: Elaboration, ref: LayerRef) -> BuiltVariant | None:
             )
         built = BuiltVariant(None, 0, None)
         root.variants.append(built)
-        finish = (lambda body: body.report("loss", body.returned[0].id, body.return_span)) if (
-            ref.layer.kind == "loss"
-        ) else None
+        finish = (
+            (lambda body: body.report("loss", body.returned[0].id, body.return_span))
+            if (ref.layer.kind == "loss")
+            else None
+        )
         built.variant = elaborate_variant(root, arguments, dots, (), built, {}, finish)
         return built if built.variant is not None else None
     except Mistake:
@@ -181,7 +190,9 @@ def _unused_dims(shared: Elaboration) -> None:
 
 
 def _mentions(layer: tree.Layer, name: str) -> bool:
-    types = [a.type for a in layer.arguments if a.type is not None] + [r.type for r in layer.results]
+    types = [a.type for a in layer.arguments if a.type is not None] + [
+        r.type for r in layer.results
+    ]
     return any(isinstance(d, tree.Name) and d.id == name for t in types for d in t.dims)
 
 

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..ir.claim import Divides
 from ..ir.core import Child, Claim, Dim, Instance, Region, Type, Variable, Variant, join
-from ..ir.diagnostics import Diagnostic, Diagnostics, Place, Span, nearest
-from ..ir.size import Size, exact_quotient
+from ..ir.diagnostics import Diagnostic, Diagnostics, Place, Span
+from ..ir.size import DivisionByZero, Size, exact_quotient
 from . import tree
-from .constants import FOLD_ERRORS, LayerRef, Mistake, OpRef, fold, fold_call, plain
+from .constants import (
+    FOLD_ERRORS,
+    LayerRef,
+    Mistake,
+    OpRef,
+    fold,
+    fold_call,
+    fold_unary,
+    is_number,
+    plain,
+)
+from .wording import assigned, corrected, meant, some, spoken, written
 
 if TYPE_CHECKING:
     from .names import SourceFile
 
 DEEPEST = 60  # instances inside instances; recursion is refused long before
+MOST_ERRORS = 100
 
 
 class Elaboration:
@@ -29,22 +43,32 @@ class Elaboration:
     def __init__(self, diagnostics: Diagnostics, main: SourceFile, overrides: dict[str, Any]):
         self.diagnostics, self.main, self.overrides = diagnostics, main, overrides
         self.claims: list[Claim] = []
+        self._claimed: set[tuple[Any, str]] = set()
         self.free: list[str] = []
         self.instances: list[InstanceBuilder] = []
-        self._reported: set[tuple[str, Span | None]] = set()
+        self._reported: set[tuple[str, Span | str]] = set()
 
     def error(self, code: str, message: str, span: Span | None, **more: Any) -> Mistake:
         """Report a mistake once for each place; to be raised by the caller."""
-        if (code, span) not in self._reported:
-            self._reported.add((code, span))
+        key = (code, span if span is not None else message)
+        if key not in self._reported and len(self._reported) < MOST_ERRORS:
+            self._reported.add(key)
             self.diagnostics.add(Diagnostic(code, message, span, **more))
         return Mistake()
 
+    def forget(self, builder: InstanceBuilder) -> None:
+        """Drop an instance that was made in vain, with those inside of it."""
+        self.instances.remove(builder)
+        for record in builder.children.values():
+            if record.builder in self.instances:
+                self.forget(record.builder)
+
     def claim(self, claim: Any, reason: str, span: Span) -> None:
         """Record something that must hold of sizes."""
-        entry = Claim(claim, reason, span=span)
-        if entry not in self.claims:
-            self.claims.append(entry)
+        key = (claim, reason)
+        if key not in self._claimed:
+            self._claimed.add(key)
+            self.claims.append(Claim(claim, reason, span=span))
 
     def free_size(self, name: str) -> Size:
         """The size of a free dim."""
@@ -111,6 +135,9 @@ class InstanceBuilder:
         bound: its bracketed dims by name; Pending where the body will settle the size.
         outside: for each bracketed dim, the caller's dim that was given for it (or Pending there).
         options: the values of its options.
+        broken: names whose declaration was wrong, and has been reported.
+        wrong: whether any declaration was wrong.
+        anonymous: instances of layers called by their own name, by place.
     """
 
     def __init__(
@@ -132,10 +159,20 @@ class InstanceBuilder:
         self.variants: list[BuiltVariant] = []
         self.used: set[str] = set()
         self.broken: set[str] = set()
+        self.wrong = False
+        self.anonymous: dict[tuple[int, int, str], ChildRecord] = {}
         self._resolving: list[str] = []
+        self._constants: dict[str, Any] = {}
+        self._sizing = False
         shared.instances.append(self)
 
     # Dims.
+
+    def forget(self) -> None:
+        """Forget what was derived while dims and options were being bound."""
+        self.used.clear()
+        self.glossary.clear()
+        self._constants.clear()
 
     def new_dim(self, name: str, size: Size, origin: tuple[str, str] | None = None) -> Dim:
         """A dim of this instance; `origin` is the glossary entry that it goes back to."""
@@ -176,14 +213,47 @@ class InstanceBuilder:
 
     def unknown_dim(self, name: str, span: Span, declared: dict[str, Dim] | None = None) -> Mistake:
         """Report a name that means no dim."""
+        if name in self.broken:  # its declaration has been reported
+            return Mistake()
         known = {*self.bound, *self.local, *(declared or {}), *self.file.dims}
-        close = nearest(name, known)
+        facts = [f"known here: {some(sorted(known))}"] if known else []
+        main = self.shared.main
+        help = meant(self.shared.diagnostics, span, name, known)
+        if self.file is not main and name in main.dims:
+            facts.append(f"{main.name} has a dim {name}, but a file sees only its own names")
+            help = f"name it between the brackets of the layer: {self.layer.name}[{name}]"
+        if not name[:1].isupper():
+            facts.insert(0, "a dim begins with a capital letter")
         return self.shared.error(
             "unknown-dim",
             f"no dim is called {name}",
             span,
-            facts=(f"known here: {', '.join(sorted(known))}",) if known else (),
-            help=f"did you mean {close[0]}?" if close else f"declare it: dims: {name} = …",
+            facts=tuple(facts),
+            help=help or (f"declare it: dims: {name} = …" if name[:1].isupper() else ""),
+        )
+
+    def unknown_name(self, node: tree.Name, names: Iterable[str] = ()) -> Mistake:
+        """Report a name that means nothing."""
+        name = node.id
+        if name in self.broken:
+            return Mistake()
+        file = self.file
+        late = assigned(self.layer.body).get(name)
+        known = [*names, *self.options, *file.consts, *self.bound, *self.local, *file.dims]
+        if late is not None and (late.line, late.column) >= (node.span.line, node.span.column):
+            places = (Place(late, "assigned only here"),)
+            help = ""
+        else:
+            places = ()
+            help = meant(self.shared.diagnostics, node.span, name, known)
+        return self.shared.error(
+            "unknown-name",
+            f"nothing is called {name} here"
+            if not places
+            else f"{name} has no value here: it is assigned further down",
+            node.span,
+            places=places,
+            help=help,
         )
 
     def _glossary_dim(self, name: str) -> Dim | None:
@@ -226,31 +296,85 @@ class InstanceBuilder:
 
     def size(self, node: tree.Expr, declared: dict[str, Dim] | None = None) -> Size:
         """The size that an integer expression of dims and constants means; at least 1."""
-        value = plain(self.constant(node, declared))
+        outer, self._sizing = self._sizing, True
+        try:
+            value = plain(self.constant(node, declared))
+        finally:
+            self._sizing = outer
         if isinstance(value, bool) or not isinstance(value, int | Size):
+            if isinstance(value, OpRef | LayerRef):
+                value = "an op or a layer"
+            words = written(self.shared.diagnostics, node.span)
             raise self.shared.error(
                 "not-a-size",
-                f"a size is a whole number; this is {_show(value)}",
+                f"a size is a whole number; this is {spoken(value)}",
                 node.span,
-                help="`//` rounds down" if isinstance(value, float) else "",
+                facts=self._sizes_in(node, declared),
+                help=f"floor({words}) rounds down"
+                if isinstance(value, float) and not isinstance(node, tree.Number)
+                else "",
             )
         if isinstance(value, int) and value < 1:
             raise self.shared.error(
-                "not-a-size", f"a size is at least 1; this is {value}", node.span
+                "not-a-size",
+                f"a size is at least 1; this is {value}",
+                node.span,
+                facts=self._sizes_in(node, declared),
             )
         return Size.of(value)
+
+    def _sizes_in(self, node: tree.Expr, declared: Any) -> tuple[str, ...]:
+        """What the names in an expression stand for, as a fact: `D = 100 (by --set), H = 8`."""
+        facts: dict[str, str] = {}
+
+        def visit(inner: tree.Expr) -> None:
+            match inner:
+                case tree.Name(id=name):
+                    value = self.try_constant(inner, declared)
+                    if isinstance(value, int | float | Size):
+                        given = self.file is self.shared.main and name in self.shared.overrides
+                        facts[name] = f"{name} = {spoken(value)}{' (by --set)' if given else ''}"
+                case tree.Unary(operand=operand):
+                    visit(operand)
+                case tree.Binary(left=left, right=right):
+                    visit(left)
+                    visit(right)
+                case tree.Call(arguments=arguments):
+                    for argument in arguments:
+                        visit(argument)
+
+        visit(node)
+        return (", ".join(facts.values()),) if facts else ()
 
     def constant(self, node: tree.Expr, declared: dict[str, Dim] | None = None) -> Any:
         """The value of an expression of constants, options and sizes; a mistake if it is none."""
         value = self.try_constant(node, declared)
         if value is NotImplemented:
-            raise self.shared.error(
-                "not-a-constant",
-                "this must be known before anything runs",
-                node.span,
-                facts=("it may be made of numbers, constants, options and dims",),
-            )
+            raise self._not_constant(node, declared)
         return value
+
+    def _not_constant(self, node: tree.Expr, declared: Any) -> Mistake:
+        """Report an expression that is not constant, at the name that is to blame if there is one."""
+        match node:
+            case tree.Name(id=name):
+                if isinstance(self.find_dim(name, declared), Pending):
+                    self.dim(name, node.span, declared)
+                if name[:1].isupper():
+                    return self.unknown_dim(name, node.span, declared)
+                if name not in {a.name for a in self.layer.arguments} | {*assigned(self.layer.body)}:
+                    return self.unknown_name(node)
+            case tree.Unary(operand=operand):
+                return self._not_constant(operand, declared)
+            case tree.Binary(left=left, right=right):
+                for side in (left, right):
+                    if self.try_constant(side, declared) is NotImplemented:
+                        return self._not_constant(side, declared)
+        return self.shared.error(
+            "not-a-constant",
+            "this must be known before anything runs",
+            node.span,
+            facts=("it may be made of numbers, constants, options and dims",),
+        )
 
     def try_constant(
         self, node: tree.Expr, declared: dict[str, Dim] | None = None, hidden: Any = ()
@@ -269,33 +393,33 @@ class InstanceBuilder:
                 return self._named_constant(name, node.span, declared)
             case tree.Unary(op=op, operand=operand):
                 value = self.try_constant(operand, declared, hidden)
-                if value is NotImplemented or isinstance(value, LayerRef | OpRef):
-                    return NotImplemented
-                if op == "not":
-                    return not value if not isinstance(value, Size) else NotImplemented
-                return -value
+                return fold_unary(op, value)
             case tree.Binary(op=op, left=left, right=right):
                 a = self.try_constant(left, declared, hidden)
                 b = self.try_constant(right, declared, hidden)
-                return self._fold(op, a, b, node, declared)
+                return self.fold(op, a, b, node, declared)
             case tree.Call(callee=tree.Name(id=name), dims=None, keywords=()):
                 values = [self.try_constant(a, declared, hidden) for a in node.arguments]
-                if any(v is NotImplemented or not _number(v) for v in values):
-                    return NotImplemented
                 if name in hidden or name in self.children:
                     return NotImplemented
-                try:
-                    return fold_call(name, values)
-                except FOLD_ERRORS as error:
-                    raise self.shared.error(
-                        "no-value", f"this has no value: {error}", node.span
-                    ) from None
+                return self.fold_call(name, values, node)
             case tree.Tuple(items=items):
                 values = [self.try_constant(a, declared, hidden) for a in items]
                 return NotImplemented if NotImplemented in values else tuple(map(plain, values))
         return NotImplemented
 
-    def _fold(self, op: str, a: Any, b: Any, node: tree.Binary, declared: Any) -> Any:
+    def fold_call(self, name: str, values: list[Any], node: tree.Expr) -> Any:
+        """A function of constants; NotImplemented where it is not one."""
+        if any(v is NotImplemented or not is_number(v) for v in values):
+            return NotImplemented
+        try:
+            return fold_call(name, values)
+        except FOLD_ERRORS as error:
+            shown = f"{name}({', '.join(spoken(plain(v)) for v in values)})"
+            raise self._no_value(shown, error, node) from None
+
+    def fold(self, op: str, a: Any, b: Any, node: tree.Binary, declared: Any = None) -> Any:
+        """An operator on constants; NotImplemented where it is not to be settled here."""
         if a is NotImplemented or b is NotImplemented:
             return NotImplemented
         a, b = plain(a), plain(b)
@@ -303,16 +427,50 @@ class InstanceBuilder:
             return (a == b) == (op == "==")
         if op in ("and", "or") and not isinstance(a, Size) and not isinstance(b, Size):
             return (a and b) if op == "and" else (a or b)
-        if not _number(a) or not _number(b):
+        if not is_number(a) or not is_number(b):
             return NotImplemented
         try:
             if op == "/" and isinstance(a, int | Size) and isinstance(b, int | Size):
                 whole = exact_quotient(a, b)
                 if whole is not None:
                     return plain(whole)
+                if self._sizing:
+                    return self._quotient(a, b, node, declared)
             return fold(op, a, b)
         except FOLD_ERRORS as error:
-            raise self.shared.error("no-value", f"this has no value: {error}", node.span) from None
+            raise self._no_value(f"{spoken(a)} {op} {spoken(b)}", error, node) from None
+
+    def _quotient(self, a: int | Size, b: int | Size, node: tree.Binary, declared: Any) -> Size:
+        """A division of sizes, which must come out whole: for numbers it does not, else a claim."""
+        diagnostics = self.shared.diagnostics
+        words = written(diagnostics, node.span)
+        if isinstance(a, Size) or isinstance(b, Size):
+            self.shared.claim(Divides(Size.of(b), Size.of(a)), f"{words} is a size", node.span)
+            return Size.of(a) // Size.of(b)
+        if b == 0:
+            raise ZeroDivisionError
+        left, right = (written(diagnostics, n.span) for n in (node.left, node.right))
+        floor = corrected(diagnostics, node.span, f"{left} // {right}") if left and right else ""
+        raise self.shared.error(
+            "does-not-divide",
+            f"{words or 'this size'} does not come out whole: {a} / {b} is {a / b:g}",
+            node.span,
+            facts=self._sizes_in(node, declared),
+            help=f"{floor}    # rounds down" if floor else "",
+        )
+
+    def _no_value(self, shown: str, error: Exception, node: tree.Expr) -> Mistake:
+        zero = isinstance(error, ZeroDivisionError | DivisionByZero)
+        if isinstance(error, OverflowError):
+            message = "this number is too large"
+        elif zero and isinstance(node, tree.Binary):
+            message = "this divides by 0"
+        else:
+            message = "this has no value"
+        words = written(self.shared.diagnostics, node.span)
+        return self.shared.error(
+            "no-value", message, node.span, facts=(f"it is {shown}",) if shown != words else ()
+        )
 
     def _named_constant(self, name: str, span: Span, declared: Any) -> Any:
         if name in self.options:
@@ -321,13 +479,25 @@ class InstanceBuilder:
         if name in self.file.consts:
             if self.file is self.shared.main and name in self.shared.overrides:
                 return self.shared.overrides[name]
+            if name in self._constants:
+                return self._constants[name]
             if name in self._resolving:
-                raise self.shared.error("size-cycle", f"{name} is written with itself", span)
+                chain = self._resolving[self._resolving.index(name) :]
+                raise self.shared.error(
+                    "size-cycle",
+                    f"{name} is written with itself",
+                    self.file.consts[name].span,
+                    facts=(" → ".join([*chain, name]),),
+                )
             self._resolving.append(name)
+            outer, self._sizing = self._sizing, False
             try:
-                return plain(self.constant(self.file.consts[name].value))
+                value = plain(self.constant(self.file.consts[name].value))
             finally:
                 self._resolving.pop()
+                self._sizing = outer
+            self._constants[name] = value
+            return value
         dim = self.find_dim(name, declared)
         if isinstance(dim, Dim):
             return plain(dim.size)
@@ -335,25 +505,40 @@ class InstanceBuilder:
 
     # What the layer declares.
 
-    def option_or_ref(self, node: tree.Expr) -> Any:
+    def option_or_ref(self, node: tree.Expr, name: str) -> Any:
         """The value of an option given at a `use`: a constant, an op or a layer."""
         if isinstance(node, tree.Name | tree.Member):
             found = self.layer_ref(node)
             if found is not None:
                 return found
             if isinstance(node, tree.Name) and node.id not in self.options:
-                from ..ir.registry import names
+                from ..ir.registry import lookup, names
 
                 if node.id in names() and node.id not in self.file.consts:
+                    if lookup(node.id).family != "pointwise":
+                        raise self.shared.error(
+                            "not-an-option",
+                            f"{name} cannot be {node.id}, which is not a pointwise op",
+                            node.span,
+                            facts=("an option may be a pointwise op, such as gelu, or a layer",),
+                        )
                     return OpRef(node.id)
         value = self.try_constant(node)
-        if value is NotImplemented:
-            raise self.shared.error(
-                "not-an-option",
-                "an option is a number, true, false, none, a pointwise op or a layer",
-                node.span,
-            )
-        return value
+        if value is not NotImplemented:
+            return value
+        known = {a.name for a in self.layer.arguments} | {*assigned(self.layer.body)}
+        if isinstance(node, tree.Name) and node.id not in known:
+            from ..ir.registry import lookup, names
+
+            ops = [n for n in names() if lookup(n).family == "pointwise"]
+            raise self.unknown_name(node, [*self.file.layers, *ops])
+        raise self.shared.error(
+            "not-an-option",
+            f"{name} is an option, which is known before anything runs; this is a value",
+            node.span,
+            facts=("an option is a number, true, false, none, a pointwise op or a layer",),
+            help=f"a value is an argument with a type, such as {name}: [...], given at the call",
+        )
 
     def layer_ref(self, node: tree.Name | tree.Member) -> LayerRef | None:
         """The layer that a name means in this layer's file, options included; None if none."""
@@ -368,12 +553,16 @@ class InstanceBuilder:
             imported = self.file.imports[node.base.id]
             layer = imported.layers.get(node.name)
             if layer is None:
-                close = nearest(node.name, imported.layers)
+                lead = f"{node.base.id}."
+                known = some(sorted(imported.layers))
                 raise self.shared.error(
                     "unknown-layer",
                     f"{imported.name} has no layer {node.name}",
                     node.span,
-                    help=f"{node.base.id}.{close[0]}" if close else "",
+                    facts=(f"it has {known}",) if known else (),
+                    help=meant(
+                        self.shared.diagnostics, node.span, node.name, imported.layers, lead
+                    ),
                 )
             return LayerRef(layer, imported)
         return None
@@ -409,15 +598,3 @@ class InstanceBuilder:
         while builder is not None:
             yield builder
             builder = builder.parent
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float | Size)
-
-
-def _show(value: Any) -> str:
-    return (
-        {None: "none", True: "true", False: "false"}.get(value, str(value))
-        if not isinstance(value, Size)
-        else str(value)
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..ir.core import Dim, Op, Region, Type, Value, attributes
+from ..ir.core import Op, Region, Type, Value, attributes
 from ..ir.diagnostics import Place
 from . import tree
 from .constants import Mistake, is_constant
@@ -20,7 +20,7 @@ def if_train(
     orelse: tuple[tree.Statement, ...],
 ) -> None:
     """A branch on `train`: names and states that either branch changes become its results."""
-    from .body import OneBranch, StateName, Val
+    from .values import OneBranch, StateName, Val
 
     if "train" in body.inside:
         raise body.shared.error(
@@ -94,7 +94,7 @@ def if_train(
 
 def _ids(body: Body, ends: list, given: list[Any], node: tree.If) -> list[int]:
     """Ids of what each branch binds a name to; a constant becomes a value of its branch."""
-    from .body import Val
+    from .values import Val
 
     kinds = [body.builder.type(g.id).kind for g in given if isinstance(g, Val)]
     ids = []
@@ -110,7 +110,7 @@ def _ids(body: Body, ends: list, given: list[Any], node: tree.If) -> list[int]:
 
 def scan(body: Body, node: tree.Scan) -> None:
     """A loop along a dim, with what it carries and what it emits."""
-    from .body import Val
+    from .values import Val
 
     inst, builder = body.instance, body.builder
     along = inst.dim(node.along.id, node.along.span, body.declared)

@@ -20,6 +20,7 @@ class SourceFile:
         name: the path as the reader knows it.
         path: where it was read from; None for text that never was a file.
         dims, consts, layers, imports: what it declares.
+        missing: imports that could not be read.
     """
 
     name: str
@@ -29,6 +30,7 @@ class SourceFile:
     consts: dict[str, tree.ConstDecl] = field(default_factory=dict)
     layers: dict[str, tree.Layer] = field(default_factory=dict)
     imports: dict[str, SourceFile] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
 
     def last(self, kind: str) -> tree.Layer | None:
         """The last layer of a kind (`loss`, `model`): the default one."""
@@ -113,7 +115,9 @@ def _declare(text, path, name, diagnostics, chain, loaded) -> SourceFile | None:
             declare(file.layers, item.name, item, item.name_span, item.kind)
         else:
             imported = _import(item, file, diagnostics, [*chain, name], loaded)
-            if imported is not None:
+            if imported is None:
+                file.missing.add(item.name)
+            else:
                 declare(file.imports, item.name, imported, item.span, "import")
     return file
 

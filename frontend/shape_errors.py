@@ -1,0 +1,137 @@
+"""Mistakes of shape: what an op says of its operands, at the words, with their types under them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..ir.core import Dim
+from ..ir.diagnostics import Place
+from ..ir.registry import ShapeError, lookup
+from . import tree
+from .constants import Mistake
+from .wording import corrected, listed, written
+
+if TYPE_CHECKING:
+    from .body import Body
+
+REPEATED = (
+    "it is ", "the operand is ", "this is ", "one operand is ", "operand ", "the operand ",
+    "x is ", "the ids are ", "the scores are ", "the mask is ", "the logits are ",
+)  # fmt: skip
+SYMBOLS = {
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "floor_divide": "//",
+    "remainder": "%", "power": "**", "less": "<", "less_equal": "<=", "greater": ">",
+    "greater_equal": ">=", "equal": "==", "not_equal": "!=", "logical_and": "and",
+    "logical_or": "or",
+}  # fmt: skip
+
+
+def shape_mistake(
+    body: Body,
+    error: ShapeError,
+    name: str,
+    operands: tuple[int, ...],
+    node: tree.Expr,
+    words: tuple[tree.Expr, ...],
+) -> Mistake:
+    """Report operands or dims that an op cannot take."""
+    at = node.span
+    main = error.operand
+    if main is not None and main < len(words):
+        at = words[main].span
+    caption = ""
+    places: list[Place] = []
+    shown = [body.shown(o) for o in operands]
+    if len(words) == len(operands) <= 4:
+        for index, (word, type_) in enumerate(zip(words, shown, strict=True)):
+            if _is_constant(body, operands[index]) or word.span.line != word.span.end_line:
+                continue
+            if word.span == at:
+                caption = f"this is {type_}"
+            else:
+                places.append(Place(word.span, type_))
+    told = bool(caption or places)
+    facts = [f for f in error.facts if not (told and f.startswith(REPEATED))]
+    message, help = error.message, error.help
+    for operand, type_ in zip(operands, shown, strict=True):
+        stated = str(body.builder.type(operand))
+        facts = [f.replace(stated, type_) for f in facts]
+        message, help = message.replace(stated, type_), help.replace(stated, type_)
+    if name in SYMBOLS:
+        message = message.replace(f" {name} ", f" {SYMBOLS[name]} ")
+    places += body.origins(operands, main)
+    suggestion = _suggestion(body, error, name, operands, node, words)
+    if error.code in ("not-int", "not-an-int") and main is not None:
+        argument = body.argument(operands[main])
+        if argument is not None and argument.type is not None and argument.type.dtype == "float":
+            dims = written(body.shared.diagnostics, argument.type.span)
+            places.append(Place(argument.span, "declared here, as floats"))
+            suggestion = f"{argument.name}: int{dims}" if dims else ""
+    return body.shared.error(
+        error.code,
+        message,
+        at,
+        caption=caption,
+        places=tuple(dict.fromkeys(places)),
+        facts=tuple(facts),
+        help=suggestion or help,
+    )
+
+
+def _is_constant(body: Body, id: int) -> bool:
+    made = body.builder.defining(id)
+    return made is not None and made.name in ("const", "size")
+
+
+def _suggestion(body: Body, error: ShapeError, name: str, operands, node, words) -> str:
+    """A corrected line, where it is plain what was meant; "" where it is not."""
+    if len(words) != len(operands) or not words:
+        return ""
+    texts = [written(body.shared.diagnostics, w.span) for w in words]
+    if not all(texts):
+        return ""
+    if error.code == "dim-in-one-operand" and isinstance(node, tree.Call):
+        return _dot(body, operands, node, texts)
+    family = lookup(name).family
+    if error.code == "dims-do-not-align" and family in ("arithmetic", "pointwise"):
+        return _expand(body, name, operands, node, words, texts)
+    return ""
+
+
+def _dot(body: Body, operands, node: tree.Call, texts: list[str]) -> str:
+    """A product over what the operands share; what only one has is summed there first."""
+    types = [body.builder.type(o).dims for o in operands]
+    asked = [i.left.id for i in node.dims or () if isinstance(i.left, tree.Name)]
+    dims = {d.name: d for t in types for d in t}
+    if any(a not in dims for a in asked):
+        return ""
+    many = [a for a in asked if sum(dims[a] in t for t in types) > 1]
+    alone = [a for a in asked if a not in many]
+    diagnostics = body.shared.diagnostics
+    if many:
+        inner = []
+        for text, type_ in zip(texts, types, strict=True):
+            own = [a for a in alone if dims[a] in type_]
+            inner.append(f"sum[{', '.join(own)}]({text})" if own else text)
+        return corrected(diagnostics, node.span, f"dot[{', '.join(many)}]({', '.join(inner)})")
+    shared = [d for d in body.order_of(operands[0]) if all(d in t for t in types)]
+    if len(shared) == 1:
+        return corrected(diagnostics, node.span, f"dot[{shared[0].name}]({', '.join(texts)})")
+    return ""
+
+
+def _expand(body: Body, name: str, operands, node, words, texts: list[str]) -> str:
+    """The operand with the most dims, expanded over those of the others."""
+    orders = [body.order_of(o) for o in operands]
+    every: list[Dim] = [d for order in orders for d in order]
+    best = max(range(len(orders)), key=lambda i: len(orders[i]))
+    missing = list(dict.fromkeys(d for d in every if d not in orders[best]))
+    if not missing:
+        return ""
+    fixed = f"expand[{', '.join(d.name for d in missing)}]({texts[best]})"
+    line = corrected(body.shared.diagnostics, words[best].span, fixed)
+    if not line:
+        return ""
+    return (
+        f"{line}    # if every pair is meant: the result has {listed(d.name for d in missing)} too"
+    )
