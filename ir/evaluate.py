@@ -16,6 +16,7 @@ from typing import Any
 
 from .bind import substitute
 from .core import Dim, Instance, Module, Op, Region, Value, Variant, flat, join
+from .effects import salt
 from .facts import show_op
 from .named import Named
 from .registry import lookup
@@ -36,6 +37,7 @@ class Draw:
         steps: which step of each `scan` around it.
         op: the op.
         args: its operands.
+        folds: the numbers folded into the key on the way to it, its own not included.
     """
 
     path: str
@@ -43,6 +45,7 @@ class Draw:
     steps: tuple[int, ...]
     op: Op
     args: tuple[Named, ...]
+    folds: tuple[int, ...] = ()
 
 
 Random = Callable[[Draw], "Named | tuple[Named, ...]"]
@@ -133,6 +136,7 @@ class _Frame:
     instance: Instance
     copies: tuple[int, ...] = ()
     steps: tuple[int, ...] = ()
+    folds: tuple[int, ...] = ()
 
 
 @dataclass
@@ -192,7 +196,9 @@ class _Run:
                 raise EvaluationError(
                     f"{frame.instance.path}: {show_op(op)} draws random numbers: give `random`"
                 )
-            drawn = self.random(Draw(frame.instance.path, frame.copies, frame.steps, op, args))
+            drawn = self.random(
+                Draw(frame.instance.path, frame.copies, frame.steps, op, args, frame.folds)
+            )
             return drawn if isinstance(drawn, tuple) else (drawn,)
         if definition.meaning is None:
             raise EvaluationError(f"{show_op(op)} has no meaning")
@@ -268,7 +274,9 @@ class _Run:
         emitted: list[list[Named]] = []
         for step in range(along.size.value):
             given = [Named(self.np.asarray(step)), *(_part(a, along, step) for a in sliced)]
-            inner = _Frame(frame.instance, frame.copies, (*frame.steps, step))
+            inner = _Frame(
+                frame.instance, frame.copies, (*frame.steps, step), (*frame.folds, step)
+            )
             results = self.region(inner, region, [*given, *state], env)
             state = results[:carry]
             emitted.append(results[carry:])
@@ -277,9 +285,10 @@ class _Run:
     def call(self, frame: _Frame, op: Op, args: tuple[Named, ...]) -> list[Named]:
         child, variant, mapping = callee(self.module, frame.instance, op)
         back = [{mapping[d]: d for d in v.type.dims} for v in variant.inputs]
+        folds = (*frame.folds, salt(str(op["child"]), int(str(op["occurrence"]))))
         if op.name == "call":
             inside = [_renamed(a, names) for a, names in zip(args, back, strict=True)]
-            inner = _Frame(child, frame.copies, frame.steps)
+            inner = _Frame(child, frame.copies, frame.steps, folds)
             return [_renamed(r, mapping) for r in self.body(inner, variant, inside)]
         along, dealt, becomes = op["along"], op["dealt"], carried(op)
         assert isinstance(along, Dim) and isinstance(dealt, tuple)
@@ -292,7 +301,7 @@ class _Run:
                 for position, a in enumerate(args)
             ]
             given = [carry.get(position, a) for position, a in enumerate(given)]
-            inner = _Frame(child, (*frame.copies, index), frame.steps)
+            inner = _Frame(child, (*frame.copies, index), frame.steps, (*folds, index))
             results = self.body(inner, variant, given)
             copies.append([_renamed(r, mapping) for r in results])
             for position, argument in becomes.items():

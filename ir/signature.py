@@ -80,7 +80,7 @@ def signature(
     if op.name in CALLS:
         return _call(module, instance, op)
     if op.name == "scan":
-        return _scan(op, operands, given)
+        return _scan(module, op, operands, given)
     if op.name == "if_train":
         return Signature((), _results(op.regions[0].results, operands))
     if op.name in ("param", "state"):
@@ -109,7 +109,7 @@ def _call(module: Module, instance: Instance, op: Op) -> Signature:
     for position, argument in becomes.items():
         if position >= len(results) or argument >= len(operands):
             raise SignatureError(f"carried ({position}, {argument}) is out of range")
-        if _differ(results[position], operands[argument]):
+        if _differ(module, results[position], operands[argument]):
             raise SignatureError(
                 f"result {position} is {results[position].type} and cannot become argument "
                 f"{argument}, which is {operands[argument].type}"
@@ -117,7 +117,7 @@ def _call(module: Module, instance: Instance, op: Op) -> Signature:
     return Signature(tuple(operands), tuple(results))
 
 
-def _scan(op: Op, known: Mapping[int, Value], given: tuple[Form, ...]) -> Signature:
+def _scan(module: Module, op: Op, known: Mapping[int, Value], given: tuple[Form, ...]) -> Signature:
     (region,), along, carry = op.regions, op["along"], op["carry"]
     if not isinstance(carry, int) or not 0 <= carry <= len(given):
         raise SignatureError(f"carry {carry} is out of range")
@@ -133,7 +133,8 @@ def _scan(op: Op, known: Mapping[int, Value], given: tuple[Form, ...]) -> Signat
     results = _results(region.results, known)
     if len(results) < carry:
         raise SignatureError(f"the region gives {len(results)} values, fewer than it carries")
-    if any(map(_differ, results[:carry], operands[sliced:])):
+    pairs = zip(results[:carry], operands[sliced:], strict=True)
+    if any(_differ(module, *pair) for pair in pairs):
         raise SignatureError("what is carried changes its type or order")
     stacked = tuple(_stacked(r, along) for r in results[carry:])
     return Signature(tuple(operands), (*results[:carry], *stacked))
@@ -166,9 +167,10 @@ def _read(module: Module, instance: Instance, op: Op) -> Form:
     return Form(Type(variable.type.dtype, dims), stated.order)
 
 
-def _differ(a: Form, b: Form) -> bool:
-    """Whether two forms cannot be of one value; before layout most orders are not known."""
-    return a.type != b.type or (None not in (a.order, b.order) and a.order != b.order)
+def _differ(module: Module, a: Form, b: Form) -> bool:
+    """Whether two forms cannot be of one value; it is layout that makes orders agree."""
+    ordered = "ordered" in module.facts and None not in (a.order, b.order)
+    return a.type != b.type or (ordered and a.order != b.order)
 
 
 def _results(ids: tuple[int, ...], known: Mapping[int, Value]) -> tuple[Form, ...]:

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.core import Axis, Dim, Module, Op, Order, axes, flat
+from ..ir.core import Axis, Dim, Instance, Module, Op, Order, axes, flat
 from ..ir.order import apart, squeezed
 from ..ir.placement import spread, value_placement
 from ..ir.plan import Plan
 from ..ir.registry import lookup
 from ..ir.rewrite import Scope, rewrite
+from ..ir.signature import callee, carried
 from .manager import Pass
 
 id_of = id  # `id` names values everywhere else here
@@ -50,6 +51,7 @@ def lay_out(module: Module, collapse: bool = True, plan: Plan | None = None) -> 
         collapse: whether free dims are collapsed before products.
         plan: tells which dims are spread over a mesh; without it none is.
     """
+    module = _carried_alike(module)
     layout = _Layout(collapse, plan or Plan())
     done = rewrite(
         module,
@@ -59,6 +61,29 @@ def lay_out(module: Module, collapse: bool = True, plan: Plan | None = None) -> 
         init=lambda scope, ids: (layout.arrange(scope, ids[0], axes(scope.variable.order)),),
     )
     return replace(done, facts=(*done.facts, "ordered"))
+
+
+def _carried_alike(module: Module) -> Module:
+    """The module with every result that a copy hands to the next one ordered as what it becomes."""
+    wanted: dict[tuple[str, int, int], tuple[Dim, ...]] = {}
+    for instance, _, op in module.walk():
+        if op.name == "repeat":
+            child, variant, _ = callee(module, instance, op)
+            for result, argument in carried(op).items():
+                order = flat(variant.inputs[argument].order or ())
+                wanted[child.path, child.variants.index(variant), result] = order
+
+    def changed(instance: Instance) -> Instance:
+        variants = []
+        for index, variant in enumerate(instance.variants):
+            results = tuple(
+                replace(r, order=wanted.get((instance.path, index, position), r.order))
+                for position, r in enumerate(variant.results)
+            )
+            variants.append(replace(variant, results=results))
+        return replace(instance, variants=tuple(variants))
+
+    return replace(module, instances=tuple(map(changed, module.instances))) if wanted else module
 
 
 def _state(scope: Scope, name: str) -> tuple[Dim, ...]:
@@ -137,19 +162,32 @@ class _Layout:
     # Structure: orders at boundaries are those that were declared.
 
     def _call(self, scope: Scope, op: Op) -> tuple[int, ...]:
-        child = scope.module.child_of(scope.instance, op["child"])
-        outer = dict(op["binding"])
+        _, variant, outer = callee(scope.module, scope.instance, op)
         operands = []
-        for index, (id, value) in enumerate(
-            zip(op.operands, child.variants[op["variant"]].inputs, strict=True)
-        ):
-            wanted = tuple(tuple(outer[d.id] for d in axis) for axis in value.order)
+        for index, (id, value) in enumerate(zip(op.operands, variant.inputs, strict=True)):
+            wanted = axes(tuple(outer[d] for d in flat(value.order)))
             if index in op.get("dealt", ()):
                 wanted = ((op["along"],), *wanted)
             operands.append(self.arrange(scope, id, wanted))
-        return scope.append(replace(op, operands=tuple(operands)))
+        results = []
+        for index, result in enumerate(variant.results):
+            order = axes(tuple(outer[d] for d in result.order))
+            if op.name != "call" and index not in carried(op):
+                order = ((op["along"],), *order)
+            results.append(order)
+        return scope.append(replace(op, operands=tuple(operands)), tuple(results))
 
     _repeat = _each = _call
+
+    def _param(self, scope: Scope, op: Op) -> tuple[int, ...]:
+        """What is declared stands in memory as it was written."""
+        declared = scope.instance.params if op.name == "param" else scope.instance.states
+        order = op.result.order
+        if not op["child"]:
+            order = axes(next(v.order for v in declared if v.name == op["name"]))
+        return scope.append(op, (order,))
+
+    _state = _param
 
     def _if_train(self, scope: Scope, op: Op) -> tuple[int, ...]:
         orders: list[Order] = []
