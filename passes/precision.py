@@ -37,6 +37,8 @@ class Precision(Pass):
     produces: ClassVar[tuple[str, ...]] = ("precise",)
 
     def run(self, module: Module, plan: Plan) -> Module:
+        if "precise" in module.facts:
+            return module
         done = _drop_casts(_Rewriter(_Policy(module, plan)).run())
         casts = sum(op.name == "cast" for _, _, op in done.walk())
         if casts:
@@ -576,7 +578,8 @@ class _Rewriter:
             before = made.operands[0]
             if scope.type(before).dtype == dtype:
                 return before
-        for body in scope.bodies:
+        # The gradient of what a loop reads is summed over its steps: what is narrow is cast inside.
+        for body in scope.bodies[-1:] if dtype in NARROW else scope.bodies:
             found = self._made.get((_id(body), id, dtype))
             if found is not None and found[0] is body:
                 return found[1]
