@@ -220,6 +220,8 @@ class _Body:
             if not op.results:
                 for id in op.operands:
                     self._ask(id, self.base)
+                for region in reversed(op.regions):
+                    self._settle(region.ops)
                 continue
             if op.results[0].id in self.made:
                 self.choices[op.result.id] = self._as_asked(op)
@@ -254,6 +256,8 @@ class _Body:
     def _decide(self, ops: tuple[Op, ...]) -> None:
         for op in ops:
             if not op.results:
+                for region in op.regions:
+                    self._decide(region.ops)
                 continue
             special = getattr(self, f"_{op.name}", None)
             choice = self._plain(op) if special is None else special(op)
@@ -286,7 +290,8 @@ class _Body:
         told = next(filter(None, map(self._told, op.results)), None)
         if "float" not in self._kinds(op):
             if op.results[0].type.kind == "float" and self._asks(definition, op):
-                return self._make(op)
+                self._make(op)
+                return None
             return self._from_ints(definition, op)
         if definition.precision == "product":
             return self._product(op, told or self.low)
@@ -338,7 +343,8 @@ class _Body:
         if not own:
             made = definition.family == "shape" and all(i in self.made for i in op.operands)
             if made and len(op.results) == 1:
-                return self._make(op)
+                self._make(op)
+                return None
             dtype = promote(*(f.dtype for f in found))
             return self._alike(op, dtype, dtype, loose=True)
         dtype = promote(*own)
@@ -373,7 +379,8 @@ class _Body:
         if op.result.type.kind != "bool":
             self._numbers[op.result.id] = float(op["value"])  # type: ignore[arg-type]
         if op.result.type.kind == "float":
-            return self._make(op)
+            self._make(op)
+            return None
         dtypes = self._give(op, "")
         return _Choice((), dtypes, dtypes)
 
@@ -520,7 +527,9 @@ class _Rewriter:
             self.body = _Body(self.policy, scope.instance, scope.variant or scope.variable)
         assert self.body is not None
         if not op.results:
-            return scope.append(replace(op, operands=self._reported(scope, op, self.body.base)))
+            operands = self._reported(scope, op, self.body.base)
+            regions = tuple(scope.inside(r, self.visit) for r in op.regions)
+            return scope.append(replace(op, operands=operands, regions=regions))
         choice = self.body.choices[op.results[0].id]
         operands = tuple(
             self.to(scope, i, want, op.span)
