@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ..ir.core import Dim, Instance, Op, Region, Value, Variant, walk
@@ -48,17 +49,17 @@ class Function:
         """Source of a size: a constant's name or number, or names bound from the inputs' shapes."""
         if size.is_constant:
             return self.model.constant(dim, size.value)
-        known = {d.name: d for d in self._shaped()}
+        known = {identifier(d.name): d for d in self._shaped()}
         for name, candidate in known.items():
-            if candidate.size == size and (dim is None or dim == candidate or dim.name not in known):
+            own = dim is None or dim == candidate or identifier(dim.name) not in known
+            if candidate.size == size and own:
                 self.dims[name] = candidate
                 return name
-        symbols = {d.size.symbol: d for d in self._shaped() if d.size.symbol is not None}
+        symbols = {d.size.symbol: n for n, d in known.items() if d.size.symbol is not None}
         if set(size.names) <= set(symbols):
             for name in size.names:
-                self.dims[symbols[name].name] = symbols[name]
-            renamed = size.substitute({n: Size.free(symbols[n].name) for n in size.names})
-            return str(renamed)
+                self.dims[symbols[name]] = known[symbols[name]]
+            return str(size.substitute({n: Size.free(symbols[n]) for n in size.names}))
         bound = dict(self.model.module.sizes)
         if set(size.names) <= set(bound):
             return str(size.evaluate(bound))
@@ -306,51 +307,96 @@ class Body:
         else:
             factors = [c.text if c.level >= Levels.UNARY else f"({c.text})" for c in (value, weight)]
             joined = f"{' * '.join(factors)}, {weight.text}"
+        self._hold(joined)
         self.function.metrics.append(f"{quoted(op['name'])}: ({joined})")
+
+    def _hold(self, text: str) -> None:
+        """Keep the names in an expression for the end of the function, where it will stand."""
+        body: Body | None = self
+        while body is not None:
+            body.names.update(dict.fromkeys(body.names.keys() & words(text)))
+            body = body.outer
 
     # Branches.
 
     def _if_train(self, at: int, op: Op) -> None:
-        then, orelse = op.regions
-        names: list[str] = []
-        same: list[bool] = []
         live = [k for k, r in enumerate(op.results) if r.id in self.last]
+        then, orelse = (
+            Body(self.function, r.ops, tuple(r.results[k] for k in live), self.indent + 4, self)
+            for r in op.regions
+        )
+        names: list[str] = []
         for k in live:
-            passed = orelse.results[k]
-            held = self.codes.get(passed)
-            alone = held is not None and held.text.isidentifier() and self.last.get(passed, -1) <= at
-            if alone and not orelse.ops and self.names.get(held.text) == passed:
-                names.append(held.text)
-                same.append(True)
-                self.names[held.text] = op.results[k].id
-                self.codes[op.results[k].id] = held
+            name = self._passed(at, op, k, then)
+            if name is None:
+                name = self.temporary(self._bases(op.results[k].id)[0])
             else:
-                names.append(self.temporary(self._bases(op.results[k].id)[0]))
-                same.append(False)
-                self.codes[op.results[k].id] = Code(names[-1])
-        self.emit("if train:", op)
-        self._branch(then, live, names)
-        if not all(same) or any(o.name not in ATOMS for o in orelse.ops):
+                self.names[name] = op.results[k].id
+            self.codes[op.results[k].id] = Code(name)
+            names.append(name)
+        function = self.function
+        states, metrics = dict(function.child_state), function.metrics
+        ends = []
+        for body in (then, orelse):
+            function.child_state, function.metrics = dict(states), []
+            body.finish(names)
+            ends.append((body, function.child_state, function.metrics))
+        function.child_state, function.metrics = states, metrics
+        # What branches do to children and report is given to all that follows under one name.
+        for child in dict.fromkeys(c for _, end, _ in ends for c in end):
+            if any(end.get(child) != states.get(child) for _, end, _ in ends):
+                name = self.temporary(f"{child}_state")
+                for body, end, _ in ends:
+                    body.emit(f"{name} = {end.get(child, self._state_of(child))}")
+                states = {**states, child: name}
+        function.child_state = states
+        if any(found for _, _, found in ends):
+            name = self.temporary("reported")
+            for body, _, found in ends:
+                body.emit(f"{name} = {{{', '.join(found)}}}")
+            metrics.append(f"**{name}")
+        if then.lines or orelse.lines:
+            self.emit("if train:", op)
+            self.lines += then.lines or [" " * (self.indent + 4) + "pass"]
+        if orelse.lines:
             self.emit("else:")
-            self._branch(orelse, live, names)
+            self.lines += orelse.lines
         for k, name in zip(live, names, strict=True):
             self.names[name] = op.results[k].id
 
-    def _branch(self, region: Region, live: list[int], names: list[str]) -> None:
-        wanted = tuple(region.results[k] for k in live)
-        body = Body(self.function, region.ops, wanted, self.indent + 4, self)
-        for id, name in zip(wanted, names, strict=True):
-            if id in body.index and wanted.count(id) == 1:
-                body.preset[id] = name
-        body._analyse()
-        body.write()
-        for id, name in zip(wanted, names, strict=True):
-            if id in body.preset and id not in body.inlined and body.ops[body.index[id]].name not in ATOMS:
-                continue
-            text = body.code(id).text
-            if text != name:
-                body.emit(f"{name} = {text}")
-        self.lines += body.lines or [" " * (self.indent + 4) + "pass"]
+    def _passed(self, at: int, op: Op, k: int, then: Body) -> str | None:
+        """The name of a value that the second branch passes on, if the first may bind it anew."""
+        passed, made = op.regions[1].results[k], op.regions[0].results[k]
+        held = self.codes.get(passed)
+        if held is None or self.names.get(held.text) != passed or self.last.get(passed, -1) > at:
+            return None
+        if op.regions[1].results.count(passed) > 1 or any(
+            passed in r.results for inner in op.regions[1].ops for r in inner.regions
+        ):
+            return None
+        if any(passed in o.operands for o in walk(op.regions[1].ops)):
+            return None
+        return held.text if then.last.get(passed, -1) <= then.index.get(made, -1) else None
+
+    def finish(self, names: list[str]) -> None:
+        """Write a branch that binds these names to its results."""
+        for id, name in zip(self.results, names, strict=True):
+            if id in self.index and self.results.count(id) == 1:
+                self.preset[id] = name
+        self._analyse()
+        self.write()
+        pairs = [
+            (name, self.code(id).text)
+            for id, name in zip(self.results, names, strict=True)
+            if self.codes.get(id) != Code(name)
+        ]
+        pairs = [(name, text) for name, text in pairs if text != name]
+        read = {w for _, text in pairs for w in words(text)}
+        if len(pairs) > 1 and any(name in read for name, _ in pairs):
+            self.emit(f"{', '.join(n for n, _ in pairs)} = {', '.join(t for _, t in pairs)}")
+        else:
+            for name, text in pairs:
+                self.emit(f"{name} = {text}")
 
     # Calls.
 
@@ -406,139 +452,142 @@ class Body:
     def _repeat(self, at: int, op: Op) -> None:
         function, found, child = self._parts(op)
         count = self.function.dim(op["along"])
-        carried = dict((a, r) for r, a in op["carried"])
-        dealt = op["dealt"]
-        operands = [self.code(o) for o in op.operands]
-        inputs = self._input_names(op)
-        stacks = []  # (name inside, source outside)
-        args = []
-        if found.params:
-            stacks.append(("layer", f'params["{child}"]'))
-            args.append("layer")
-        if found.state:
-            stacks.append(("layer_state", self._state_of(child)))
-            args.append("layer_state")
-        for index, name in enumerate(inputs):
-            if index in carried:
-                args.append(name)
-            elif index in dealt:
-                stacks.append((name, operands[index].text))
-                args.append(name)
+        becomes = {argument: result for result, argument in op["carried"]}
+        operands = [self.code(o).text for o in op.operands]
+        inputs = self.model.module.child_of(self.function.instance, op["child"]).variants[
+            op["variant"]
+        ].inputs
+        unrolls = self.model.unrolls(self.function.instance, child)
+        # Names inside a step may hide those around it, but for the ones that the call reads.
+        shared = [t for i, t in enumerate(operands) if i not in becomes and i not in op["dealt"]]
+        taken = {*self.model.taken, *(w for text in shared for w in words(text))}
+
+        def own(base: str) -> str:
+            name = self.temporary(base) if unrolls else fresh(identifier(base), taken)
+            taken.add(name)
+            return name
+
+        stacks: list[tuple[str, str]] = []  # (name inside, source outside)
+
+        def dealt(base: str, source: str) -> str:
+            stacks.append((own(base), source))
+            return stacks[-1][0]
+
+        args = [dealt("layer", f'params["{child}"]')] if found.params else []
+        state = dealt("layer_state", self._state_of(child)) if found.state else ""
+        args += [state] if found.state else []
+        carry: dict[int, str] = {}
+        for index, (value, text) in enumerate(zip(inputs, operands, strict=True)):
+            if index in becomes:
+                carry[index] = own(value.label or "x")
+                args.append(carry[index])
             else:
-                args.append(operands[index].text)
+                args.append(dealt(value.label or "x", text) if index in op["dealt"] else text)
         if found.key:
             self.model.use("fold", "copy_keys")
-            keys = f"copy_keys({self._key_for(op)}, {count})"
-            stacks.append(("layer_key", keys))
-            args.append("layer_key")
-        if found.train or found.key:
-            args.append("train")
+            args.append(dealt("layer_key", f"copy_keys({self._key_for(op)}, {count})"))
+        args += ["train"] if found.train or found.key else []
         call = f"{function}({', '.join(args)})"
-        results = [f"y{i}" if i else "y" for i in range(len(op.results))]
-        if len(results) == 1 and op["carried"]:
-            results = [inputs[op["carried"][0][1]]]
-        gives = [*results, *(["layer_state"] if found.state else []), *(["found"] if found.metrics else [])]
-        carry_in = [inputs[a] for _, a in op["carried"]]
-        carry_out = [results[r] for r, _ in op["carried"]]
-        stacked = [r for i, r in enumerate(results) if i not in dict(op["carried"])] + gives[len(results) :]
-        first = [operands[a].text for _, a in op["carried"]]
-        if self.model.unrolls(self.function.instance, child):
-            self._unrolled(at, op, call, count, stacks, gives, stacked, carry_in, carry_out, first, found, child)
+        carried = dict(op["carried"])
+        gives = [
+            carry[carried[i]] if i in carried else own(f"y{i}" if i else "y")
+            for i in range(len(op.results))
+        ]
+        stacked = [name for i, name in enumerate(gives) if i not in carried]
+        metrics = own("found") if found.metrics else ""
+        more = [*([state] if found.state else []), *([metrics] if found.metrics else [])]
+        gives, stacked = gives + more, stacked + more
+        first = [(carry[a], operands[a]) for _, a in op["carried"]]
+        if unrolls:
+            self._unrolled(at, op, call, count, stacks, gives, stacked, first, found, child)
             return
+        names = [name for name, _ in first]
         step = self.temporary("step")
+        several = own("carry"), own("copy")
         self.emit("")
-        self.emit(f"def {step}({_pattern_name(carry_in, 'carry')}, {_pattern_name([n for n, _ in stacks], 'copy')}):")
+        self.emit(
+            f"def {step}({_pattern_name(names, several[0], '_carry')}, "
+            f"{_pattern_name([n for n, _ in stacks], several[1])}):"
+        )
         inner = " " * 4
-        if len(carry_in) > 1:
-            self.emit(f"{inner}{', '.join(carry_in)} = carry")
+        if len(names) > 1:
+            self.emit(f"{inner}{', '.join(names)} = {several[0]}")
         if len(stacks) > 1:
-            self.emit(f"{inner}{', '.join(n for n, _ in stacks)} = copy")
-        if len(gives) == 1 and carry_out == gives:
+            self.emit(f"{inner}{', '.join(n for n, _ in stacks)} = {several[1]}")
+        if len(gives) == 1 and names == gives:
             self.emit(f"{inner}return {call}, None")
         else:
             self.emit(f"{inner}{', '.join(gives)} = {call}")
-            self.emit(f"{inner}return {_tuple(carry_out)}, {_tuple(stacked)}")
+            self.emit(f"{inner}return {_tuple(names)}, {_tuple(stacked)}")
         self.emit("")
         xs = _tuple([s for _, s in stacks])
-        more = f", length={count}" if not stacks else ""
-        final, ys = self._repeat_outputs(at, op, found, child, stacked)
-        self.emit(f"{final}, {ys} = lax.scan({step}, {_tuple(first)}, {xs}{more})", op)
+        length = f", length={count}" if not stacks else ""
+        final = [self._target(at, op.results[r]) for r, _ in op["carried"]]
+        ys = [self._target(at, r) for i, r in enumerate(op.results) if i not in carried]
+        ys += self._around(found, child)
+        self.emit(
+            f"{_pattern(final)}, {_pattern(ys)} = "
+            f"lax.scan({step}, {_tuple([s for _, s in first])}, {xs}{length})",
+            op,
+        )
 
-    def _input_names(self, op: Op) -> list[str]:
-        child = self.model.module.child_of(self.function.instance, op["child"])
-        names: list[str] = []
-        for value in child.variants[op["variant"]].inputs:
-            names.append(fresh(identifier(value.label or "x"), {*names, "layer", "layer_key", "layer_state"}))
+    def _around(self, found: Effects, child: str) -> list[str]:
+        """Names for the states and metrics of all copies of a child."""
+        names = []
+        if found.state:
+            names.append(self.temporary(f"{child}_state"))
+            self.function.child_state[child] = names[-1]
+        if found.metrics:
+            names.append(self.temporary(f"{child}_metrics"))
+            self._collect_copies(child, names[-1])
         return names
 
-    def _repeat_outputs(self, at: int, op: Op, found: Effects, child: str, stacked) -> tuple[str, str]:
-        carried = {r for r, _ in op["carried"]}
-        final = [self._target(at, r) for i, r in enumerate(op.results) if i in carried]
-        ys = [self._target(at, r) for i, r in enumerate(op.results) if i not in carried]
-        if found.state:
-            ys.append(self.temporary(f"{child}_state"))
-            self.function.child_state[child] = ys[-1]
-        if found.metrics:
-            name = self.temporary(f"{child}_metrics")
-            ys.append(name)
-            self.function.metrics.append(
-                f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {name}.items()}}'
-            )
-        return _pattern(final), _pattern(ys)
+    def _collect_copies(self, child: str, name: str) -> None:
+        self.function.metrics.append(
+            f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {name}.items()}}'
+        )
 
     def _target(self, at: int, value: Value) -> str:
         return self.name(value.id, at) if value.id in self.last else "_"
 
-    def _unrolled(self, at, op, call, count, stacks, gives, stacked, carry_in, carry_out, first, found, child):
+    def _unrolled(self, at, op, call, count, stacks, gives, stacked, first, found, child):
         """The copies one after the other, in a loop of Python's."""
         self.model.use("copy_of")
-        moved = []
-        for name, source in zip(carry_in, first, strict=True):
-            held = self.temporary(name)
-            moved.append(held)
-            self.emit(f"{held} = {source}")
-        lists = [self.temporary(f"{child}_{s}") for s in stacked]
+        for name, source in first:
+            self.emit(f"{name} = {source}")
         sources = []
         for name, source in stacks:
             if not source.startswith(("params[", "state[")) and not source.isidentifier():
-                held = self.temporary(name)
+                held = self.temporary(f"{name}s")
                 self.emit(f"{held} = {source}")
                 source = held
             sources.append((name, source))
+        lists = [self.temporary(f"{child}_{s}") for s in stacked]
         for name in lists:
             self.emit(f"{name} = []")
-        self.emit(f"for i in range({count}):", op)
+        number = self.temporary("i")
+        self.emit(f"for {number} in range({count}):", op)
         inner = " " * 4
         for name, source in sources:
-            self.emit(f"{inner}{name} = copy_of({source}, i)")
-        names = dict(zip(carry_in, moved, strict=True))
-        outs = {o: names[c] for c, o in zip(carry_in, carry_out, strict=True)}
-        targets = [outs.get(g, g) for g in gives]
-        arguments = call[call.index("(") + 1 : -1]
-        from .naming import split_commas
-
-        args = [names.get(a, a) for a in split_commas(arguments)]
-        self.emit(f"{inner}{', '.join(targets)} = {call[: call.index('(')]}({', '.join(args)})")
+            self.emit(f"{inner}{name} = copy_of({source}, {number})")
+        self.emit(f"{inner}{', '.join(gives)} = {call}")
         for name, given in zip(lists, stacked, strict=True):
             self.emit(f"{inner}{name}.append({given})")
         for name in lists:
             self.model.use("stacked")
             self.emit(f"{name} = stacked({name})")
-        carried = [r for r, _ in op["carried"]]
-        for (result, _), held in zip(op["carried"], moved, strict=True):
-            self.codes[op.results[result].id] = Code(held)
-            self.names[held] = op.results[result].id
-        rest = [r for i, r in enumerate(op.results) if i not in carried]
-        for value, name in zip(rest, lists, strict=False):
+        carried = dict(op["carried"])
+        values = [op.results[r] for r in carried]
+        values += [r for i, r in enumerate(op.results) if i not in carried]
+        names = [name for name, _ in first] + lists
+        for value, name in zip(values, names, strict=False):
             self.codes[value.id] = Code(name)
             self.names[name] = value.id
-        extra = lists[len(rest) :]
+        extra = names[len(values) :]
         if found.state:
             self.function.child_state[child] = extra.pop(0)
         if found.metrics:
-            self.function.metrics.append(
-                f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {extra.pop(0)}.items()}}'
-            )
+            self._collect_copies(child, extra.pop(0))
 
     def _each(self, at: int, op: Op) -> None:
         function, found, child = self._parts(op)
@@ -553,6 +602,7 @@ class Body:
         for index, o in enumerate(op.operands):
             args.append(self.code(o).text)
             axes_.append("0" if index in op["dealt"] else "None")
+        size = "" if "0" in axes_ else f", axis_size={count}"
         if found.key:
             self.model.use("fold", "copy_keys")
             args.append(f"copy_keys({self._key_for(op)}, {count})")
@@ -562,10 +612,7 @@ class Body:
             axes_.append("None")
         outputs = self._outputs(at, op, found, child)
         if found.metrics:
-            self.function.metrics.append(
-                f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {outputs[-1]}.items()}}'
-            )
-        size = "" if "0" in axes_ else f", axis_size={count}"
+            self._collect_copies(child, outputs[-1])
         if found.train or found.key:
             body = f"lambda *a: {function}(*a, train)"
             args, axes_ = args[:-1], axes_[:-1]
@@ -602,11 +649,16 @@ class Body:
         step = self.temporary("step")
         self.emit("")
         inner_x = [n for n, _ in xs]
-        self.emit(f"def {step}({_pattern_name(carried, 'carry')}, {_pattern_name(inner_x, 'inputs')}):")
+        several = [body.temporary(n) if len(of) > 1 else n
+                   for n, of in (("carry", carried), ("inputs", inner_x))]  # fmt: skip
+        self.emit(
+            f"def {step}({_pattern_name(carried, several[0], '_carry')}, "
+            f"{_pattern_name(inner_x, several[1])}):"
+        )
         if len(carried) > 1:
-            body.emit(f"{', '.join(carried)} = carry")
+            body.emit(f"{', '.join(carried)} = {several[0]}")
         if len(inner_x) > 1:
-            body.emit(f"{', '.join(inner_x)} = inputs")
+            body.emit(f"{', '.join(inner_x)} = {several[1]}")
         if draws:
             self.model.use("fold")
             body.key = body.temporary("step_key")
@@ -662,6 +714,10 @@ def _pattern(names: list[str]) -> str:
     return names[0] if len(names) == 1 else "(" + ", ".join(names) + ")"
 
 
-def _pattern_name(names: list[str], several: str) -> str:
-    return names[0] if len(names) == 1 else several if names else "_"
+def _pattern_name(names: list[str], several: str, none: str = "_") -> str:
+    return names[0] if len(names) == 1 else several if names else none
 
+
+def words(text: str) -> set[str]:
+    """The identifiers in source."""
+    return set(re.findall(r"[^\W\d]\w*", text))
