@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..ir.core import Instance, Module, Variable, Variant
-from ..ir.effects import effects, holds, salt
+from ..ir.core import Instance, Module, Variable, Variant, walk
+from ..ir.effects import CALLS, effects, holds, salt
 from ..ir.ops.helpers import HELPERS
 from ..ir.ops.layout import spec
 from ..ir.placement import input_spec, variable_spec
@@ -55,7 +55,9 @@ class ModelWriter:
         self.inits: dict[tuple, str] = {}
         self._counted: dict[str, dict[tuple, int]] = {}
         self.texts: list[list[str]] = []
-        self.taken: set[str] = set(RESERVED)
+        self.taken: set[str] = RESERVED | {
+            identifier(d.name) for i in module.instances for d in i.dims
+        }
         self._sizes = self._named_sizes()
 
     # Names.
@@ -111,6 +113,9 @@ class ModelWriter:
         """The arguments of a function, and the lines of its body."""
         variant = instance.variants[index]
         found = effects(self.module, instance.path, index)
+        for op in walk(variant.ops):  # what is called has its name first, lest a value take it
+            if op.name in CALLS:
+                self.function_name(self.module.child_of(instance, op["child"]).path, op["variant"])
         function = Function(self, instance, variant)
         results = tuple(r.value for r in variant.results)
         written = tuple(v for _, v in variant.writes)
@@ -155,7 +160,7 @@ class ModelWriter:
         wanted = dict(function.dims)
         lines = []
         for value in function.variant.inputs:
-            here = {a[0].name: i for i, a in enumerate(value.order) if len(a) == 1}
+            here = {identifier(a[0].name): i for i, a in enumerate(value.order) if len(a) == 1}
             names = [n for n in wanted if n in here and wanted[n] == value.order[here[n]][0]]
             if not names:
                 continue

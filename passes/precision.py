@@ -606,7 +606,7 @@ _id = id  # `id` names values everywhere else here
 
 
 def _drop_casts(module: Module) -> Module:
-    """The module without casts that nobody reads; a label goes to what was cast."""
+    """The module without casts and numbers that nobody reads; a label goes to what was cast."""
     read: dict[int, set[int]] = {}
     for instance in module.instances:
         for variant in instance.variants:
@@ -614,7 +614,8 @@ def _drop_casts(module: Module) -> Module:
             read[_id(variant)] = ends.union(*map(_reads, walk(variant.ops)))
 
     def visit(scope: Scope, op: Op) -> Iterable[int] | None:
-        unread = op.name == "cast" and op.result.id not in read[_id(scope.variant)]
+        made = op.name in ("cast", "const")
+        unread = made and op.result.id not in read[_id(scope.variant)]
         return op.operands if unread else None
 
     return rewrite(module, visit, inits=False)

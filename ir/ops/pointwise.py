@@ -53,6 +53,7 @@ def _pointwise(
     def means(np, args, op):
         x = args[0].array
         x = x.astype(np.int32) if x.dtype == bool else x
+        x = x.astype(np.float64) if result is real and x.dtype.kind in "iu" else x
         return Named(np.asarray(meaning(np, x, *(op[k] for k in options))), args[0].dims)
 
     register(

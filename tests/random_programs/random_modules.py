@@ -38,7 +38,7 @@ DIM_NAMES = ("B", "S", "T", "D", "H", "K", "E", "d_model", "Y", "if", "sum", "x"
 LAYERS = ("Net", "Block", "LSTMCell", "Head", "Mix", "list", "Fold", "step")
 NAMES = (
     *("x", "y", "h", "mask", "lambda", "params", "key", "state", "carry", "copy", "layer", "step"),
-    *("t", "inputs", "out", "len", "jnp", "metrics", "train", "found", "y0", "D", "loss", "net"),
+    *("t", "fft", "inputs", "out", "len", "jnp", "metrics", "train", "found", "y0", "D", "loss", "net"),
 )
 CHILDREN = ("net", "blocks", "cell", "heads", "x", "params", "step", "y", "layer", "lambda")
 INITIALIZERS = [f"{f}_{k}" for f in ("lecun", "he", "glorot") for k in ("normal", "uniform")]
@@ -130,6 +130,7 @@ class Place:
     def __init__(self, trunk: Trunk, path: str, layer: str, free: tuple[str, ...], depth: int):
         self.trunk, self.rng, self.sizes = trunk, trunk.rng, trunk.sizes
         self.path, self.layer, self.free, self.depth = path, layer, free, depth
+        self.known = tuple(trunk.sizes) if trunk.bound else free
         self.dims: list[Dim] = []
         self.params: list[Variable] = []
         self.states: list[Variable] = []
@@ -137,6 +138,7 @@ class Place:
         self.variants: list[Variant] = []
         self.calls: dict[str, int] = {}
         self.carried: dict[int, list[tuple[int, int]]] = {}
+        self.handed: list[int] = []  # how many results of each body are made to be handed on
         self.loss = False
         self.effects = False  # whether it, or one below it, has state or metrics
         self.stored = False  # whether it, or one below it, has parameters or state
@@ -166,7 +168,7 @@ class Place:
         """Dims whose sizes the instance knows, by its inputs or since they are numbers."""
         return [
             d for d in self.dims
-            if (d.size.is_constant or (not fixed and set(d.size.names) <= set(self.free)))
+            if (d.size.is_constant or (not fixed and set(d.size.names) <= set(self.known)))
             and self.n(d) <= 12
         ]  # fmt: skip
 
@@ -202,8 +204,6 @@ class Place:
         rng = self.rng
         mode = rng.choice(("one", "one", "repeat", "repeat", "each"))
         free = tuple(n for n in self.free if rng.random() < 0.7)
-        if self.trunk.bound and rng.random() < 0.5:
-            free = tuple(self.sizes)
         twin = [p for c, p in self.children if rng.random() < 0.3]
         place = Place(self.trunk, join(self.path, name), rng.choice(LAYERS), free, self.depth + 1)
         if twin:
@@ -219,9 +219,9 @@ class Place:
 
     def copy(self, other: Place) -> None:
         """Become the same as another instance, with all below it: functions of both are one."""
-        self.layer, self.free = other.layer, other.free
+        self.layer, self.free, self.known = other.layer, other.free, other.known
         self.dims, self.params, self.states = list(other.dims), other.params, other.states
-        self.variants, self.calls = other.variants, other.calls
+        self.variants, self.calls, self.handed = other.variants, dict(other.calls), other.handed
         self.effects, self.stored = other.effects, other.stored
         for child, place in other.children:
             mine = Place(self.trunk, join(self.path, child.name), "", (), self.depth + 1)
@@ -230,7 +230,8 @@ class Place:
 
     def variable(self, table: list[Variable]) -> None:
         rng = self.rng
-        names = [n for n in NAMES if n not in {v.name for v in (*self.params, *self.states)}]
+        taken = {v.name for v in (*self.params, *self.states)} | {c.name for c, _ in self.children}
+        names = [n for n in NAMES if n not in taken]
         fixed = self.told(fixed=True)
         order = tuple(rng.sample(fixed, rng.randint(0, min(3, len(fixed)))))
         kind = rng.choice(KINDS) if table is self.states else "float"
@@ -240,6 +241,7 @@ class Place:
     def init(self, kind: str, order: tuple[Dim, ...]) -> Region:
         """An initializer."""
         rng = self.rng
+        self.known, known = (), self.known
         draft = Draft(self, plain=True)
         if kind == "float" and len(order) > 1 and rng.random() < 0.5:
             fans = rng.sample(order, rng.randint(2, len(order)))
@@ -266,6 +268,7 @@ class Place:
                     DRAWN[name](draft, name)
             draft.steps(rng.randint(0, 2))
             id = draft.mold(draft.pick(kind, level=1), order)
+        self.known = known
         return Region((), draft.builder.close(), (id,))
 
     def finish(self) -> Instance:
@@ -291,6 +294,7 @@ class Place:
         names = rng.sample(NAMES, 4)
         draft.labels.update(names)
         free = [d for d in self.dims if d.size.symbol in self.free]
+        free = list({d.size.symbol: d for d in reversed(free)}.values())
         first = True
         inputs = []
         for name in names[: rng.randint(1, 3)]:
@@ -330,10 +334,11 @@ class Place:
         if mode == "repeat" and rng.random() < 0.9:
             for value in rng.sample(inputs, rng.randint(1, len(inputs))):
                 id = draft.pick(value.type.kind, level=0)
-                id = draft.calm(draft.mold(id, value.type.dims), 0)
+                id = draft.narrow(draft.calm(draft.mold(id, value.type.dims), 0))
                 found.append((id, tuple(rng.sample(value.type.dims, len(value.type.dims)))))
                 if rng.random() < 0.8:
                     found[-1] = (id, tuple(a[0] for a in value.order))
+        self.handed.append(len(found))
         for _ in range(rng.randint(0 if found else 1, 2)):
             id = draft.pick(rng.choice(KINDS), level=2)
             if rng.random() < 0.05:
@@ -428,6 +433,7 @@ class Draft:
         self, name: str, /, *operands: int, exact: bool = False, level: int | None = None, **attrs
     ) -> int:
         """Append an op of one result."""
+        attrs |= attrs.pop("more", {})
         attrs = {k: tuple(v) if isinstance(v, list) else v for k, v in attrs.items()}
         results = (Value(-1, Type("float"), self.label()),)
         (id,) = self.builder.append(
@@ -545,6 +551,10 @@ class Draft:
         """A value of that type."""
         return self.calm(self.mold(self.pick(type_.kind, level=level), type_.dims), level)
 
+    def narrow(self, id: int) -> int:
+        """The value, if it is an int with the bits that the module states: loops insist on them."""
+        return self.put("cast", id, dtype="int") if self.type(id).kind == "int" else id
+
     # Ops.
 
     def steps(self, number: int) -> None:
@@ -642,7 +652,8 @@ class Draft:
             dims = [mapping[d] for d in value.type.dims]
             if position in dealt:
                 dims.append(child.along)
-            operands.append(self.of_type(Type(value.type.kind, tuple(dims))))
+            operand = self.of_type(Type(value.type.kind, tuple(dims)))
+            operands.append(self.narrow(operand) if position in targets else operand)
         results = []
         state_order = self.chance(0.7)
         for position, result in enumerate(variant.results):
@@ -678,7 +689,8 @@ class Draft:
             type_ = known[result.value].type
             fits = [
                 i for i, v in enumerate(variant.inputs)
-                if v.type == type_ and i not in {a for _, a in pairs}
+                if v.type == type_ and (type_.kind != "int" or position < inner.handed[index])
+                and i not in {a for _, a in pairs}
             ]  # fmt: skip
             if fits and self.chance(0.85):
                 pairs.append((position, self.rng.choice(fits)))
@@ -733,7 +745,8 @@ class Draft:
         carry = []
         for _ in range(self.rng.choice((0, 1, 1, 2))):
             x = self.pick(self.rng.choice(("float", "float", "int", "bool")), level=0)
-            carry.append(self.mold(x, tuple(d for d in self.dims(x) if d != along)))
+            x = self.mold(x, tuple(d for d in self.dims(x) if d != along))
+            carry.append(self.narrow(x))
         outside = dict(self.seen)
         step = self.builder.define(Value(-1, Type("int")))
         arguments = [step]
@@ -749,7 +762,7 @@ class Draft:
         self.builder.open()
         if self.chance(0.9):
             self.steps(self.rng.randint(1, 4))
-        ends = [self.of_type(v.type) for v in arguments[1 + len(inputs) :]]
+        ends = [self.narrow(self.of_type(v.type)) for v in arguments[1 + len(inputs) :]]
         emits = []
         for _ in range(self.rng.choice((0, 1, 1, 2) if ends else (1, 1, 2))):
             x = self.pick(self.kind(), level=1)
@@ -791,4 +804,3 @@ class Draft:
         return tuple(found)
 
 
-__all__ = ["Program", "draw_program", "positive", "replace"]

@@ -61,7 +61,7 @@ def growing(d: Draft, name: str):
     options = {"elu": ("alpha",), "celu": ("alpha",)}.get(name, ())
     attrs = {o: d.rng.choice((0.5, 1.0, 2.0)) for o in options}
     if name == "gelu":
-        attrs["exact"] = d.chance(0.5)
+        attrs["more"] = {"exact": d.chance(0.5)}
     kind = "float" if d.chance(0.9) else d.rng.choice(("int", "bool"))
     return d.put(name, d.pick(kind, level=0), level=1 if name.startswith("exp") else 0, **attrs)
 

@@ -496,4 +496,3 @@ def initial(module: Module, instance: Instance, v: Variable, key: Any) -> Any:
     return found
 
 
-__all__ = ["Checked", "Mesh", "Region", "Wrong", "check"]
