@@ -77,7 +77,7 @@ class Body:
         self.indent, self.outer = indent, outer
         self.lines: list[str] = []
         self.codes: dict[int, Code] = {}
-        self.key = outer.key if outer else "key"
+        self.key: str = outer.key if outer else "key"
         self.names: dict[str, int | None] = {}  # Python name → the value that it holds
         self.preset: dict[int, str] = {}
         self.arguments: dict[int, str] = {}

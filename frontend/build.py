@@ -115,8 +115,9 @@ def _check_named(dims: Sequence | None, callee: tree.Name | tree.Member) -> None
             )
 
 
-_REDUCTIONS = "sum mean var std max min prod any all argmax argmin cumsum cumprod softmax flip roll"
-_REDUCTIONS = _REDUCTIONS.split()
+_REDUCTIONS = (
+    "sum mean var std max min prod any all argmax argmin cumsum cumprod softmax flip roll"
+).split()
 
 DTYPES = ("float", "int", "half", "double", "complex", "tensor", "array")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from typing import Any
+
 from ..ir.diagnostics import Diagnostic, Place, Span
 from . import tree
 from .lexer import KEYWORDS, Word
@@ -196,7 +198,7 @@ def docstring_place(word: Word) -> Diagnostic:
 def misplaced(node: tree.Node, line: Line, scope: str) -> Diagnostic:
     """A statement that is right, in the wrong place; `scope` is `top`, `layer` or `scan`."""
     first = line.words[0]
-    say = dict(code="misplaced", span=first.span)
+    say: dict[str, Any] = {"code": "misplaced", "span": first.span}
     if scope == "top":
         return _misplaced_top(node, line)
     if isinstance(node, tree.Consts):

@@ -154,7 +154,8 @@ def _unclosed(rows: list[str], opener: Span, file: str) -> tuple[Word, int]:
     span = Span(file, opener.line, opener.column, opener.line, opener.column + 3)
     row = opener.line
     while row < len(rows):
-        words, column = [], 0
+        words: list[Word] = []
+        column = 0
         while column < len(rows[row]) and len(words) < 4:
             match = _WORD.match(rows[row], column)
             column = match.end()

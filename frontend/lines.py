@@ -165,7 +165,7 @@ def _left_open(rows, indents, line, opened, start, end, diagnostics) -> int:
 
 def _split_updates(line: Line) -> None:
     """`<-` is one word only behind the name that starts a line; else `x <-1` compares."""
-    words = []
+    words: list[Word] = []
     for word in line.words:
         if word.type == "UPDATE" and len(words) != 1:
             s = word.span

@@ -60,7 +60,7 @@ class _Words(Lexer):
     def __init__(self, conf: object):
         pass
 
-    def lex(self, data: Iterable[Word]) -> Iterable[Word]:
+    def lex(self, data: Iterable[Word]) -> Iterable[Word]:  # type: ignore[override]
         return iter(data)
 
 
@@ -211,7 +211,7 @@ class _Parser:
             if below.below:
                 self.sink.add(errors.unexpected_indent(below.below[0], below))
         span = node.span.to(items[-1].span) if items else node.span
-        return replace(node, items=tuple(items), span=span)
+        return replace(node, items=tuple(items), span=span)  # type: ignore[arg-type]
 
     def below_mistake(self, line: Line, scope: str, depth: int) -> None:
         """Read what is indented below a line that is wrong, for its own mistakes."""

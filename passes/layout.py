@@ -204,7 +204,8 @@ class _Layout:
     def _scan(self, scope: Scope, op: Op) -> tuple[int, ...]:
         along, carry = op["along"], op["carry"]
         inputs = len(op.operands) - carry
-        operands, inner = [], [()]
+        operands: list[int] = []
+        inner: list[Order] = [()]
         for index, id in enumerate(op.operands):
             order = axes(flat(scope.order(id)))
             if index < inputs:
@@ -284,7 +285,7 @@ def _apart(axis: Axis) -> list[Axis]:
 
 def _permuted(current: Order, after: Order) -> Order:
     """The axes of `current` in the order in which `after` has them, those to be collapsed apart."""
-    wanted = []
+    wanted: list[Axis] = []
     for axis in after:
         wanted += [axis] if axis in current else [(d,) for d in axis]
     return tuple(wanted)

@@ -293,7 +293,7 @@ def _windowed(np, x: Named, op: Op, fill: float = 0.0) -> Named:
         places = np.arange(out.value)[:, None] * stride + np.arange(width) * attrs["dilation"]
         array = array.take(places, axis)
         # the place may go by the name of a dim that is still to be slid along: only at the end
-        dims[axis : axis + 1] = [(to,), k]
+        dims[axis : axis + 1] = [(to,), k]  # type: ignore[list-item]
     return Named(array, tuple(d[0] if isinstance(d, tuple) else d for d in dims))
 
 

@@ -69,7 +69,7 @@ def _take_order(op: Op, orders: tuple[Order, ...]) -> Orders:
 def _take_source(c: Source) -> str:
     (dim,) = c.op["dims"]
     table, ids = c.arg(0), c.arg(1)
-    if not _paired(*c.orders, dim):
+    if not _paired(c.orders[0], c.orders[1], dim):
         at = c.orders[0].index((dim,))
         return f'jnp.take({table}, {ids}, axis={at}, mode="clip")'
     return (

@@ -102,13 +102,17 @@ def _filled_meaning(value: Callable[[Op], object]):
     return meaning
 
 
+def _always(value: float) -> Callable[[Op], object]:
+    return lambda op: value
+
+
 for _name, _value, _words in (("zeros", 0.0, "Zeros"), ("ones", 1.0, "Ones")):
     _made(
         _name,
         "random",
         f"{_words} over the bracketed dims.",
         _filled(f"jnp.{_name}"),
-        meaning=_filled_meaning(lambda op, value=_value: value),
+        meaning=_filled_meaning(_always(_value)),
     )
 _made(
     "full",
