@@ -77,7 +77,9 @@ setting = click.option(
     metavar="NAME=VALUE",
     help="Another size of a dim or value of a constant, such as D=256. May be repeated.",
 )
-entry = click.option("--entry", metavar="NAME", help="A loss or model; by default the file's last loss.")
+entry = click.option(
+    "--entry", metavar="NAME", help="A loss or model; by default the file's last loss."
+)
 existing = click.Path(path_type=Path)
 
 
@@ -95,8 +97,8 @@ def main() -> None:
 def check(model: Path, settings: tuple, entry: str | None) -> None:
     """Prove the shapes of MODEL, a *.nw file or a folder that has one.
 
-    Every size is checked for all values of the free dims. What cannot be settled before the data are
-    known is listed as a requirement, and tested when they are.
+    Every size is checked for all values of the free dims. What cannot be settled before the data
+    are known is listed as a requirement, and tested when they are.
     """
     from . import driver
 
@@ -126,9 +128,13 @@ def _parameters(module: Any) -> str:
 @click.argument("model", type=existing)
 @setting
 @entry
-@click.option("--after", metavar="PASS", help="As it is after a pass: simplify, precision, shard, layout.")
+@click.option(
+    "--after", metavar="PASS", help="As it is after a pass: simplify, precision, shard, layout."
+)
 @click.option("--parameters", is_flag=True, help="A table of the parameters instead, by path.")
-@click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed.")
+@click.option(
+    "--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed."
+)
 @teaches
 def show(
     model: Path,
@@ -159,18 +165,28 @@ def show(
 
 @main.command()
 @click.argument("folder", type=existing)
-@click.option("-o", "--output", type=existing, required=True, metavar="DIR", help="Where to write it.")
+@click.option(
+    "-o", "--output", type=existing, required=True, metavar="DIR", help="Where to write it."
+)
 @setting
-@click.option("--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed.")
-@click.option("--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed.")
+@click.option(
+    "--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed."
+)
+@click.option(
+    "--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed."
+)
 @teaches
 def emit(
-    folder: Path, output: Path, settings: tuple, plan_file: Path | None, print_after: tuple[str, ...]
+    folder: Path,
+    output: Path,
+    settings: tuple,
+    plan_file: Path | None,
+    print_after: tuple[str, ...],
 ) -> None:
     """Write the training program of FOLDER, which has a model.nw and a recipe.toml.
 
-    The program needs jax, optax, numpy and safetensors, and nothing of Netwright. Files in it that you
-    have edited are never overwritten.
+    The program needs jax, optax, numpy and safetensors, and nothing of Netwright. Files in it that
+    you have edited are never overwritten.
     """
     from . import driver
 
@@ -178,7 +194,9 @@ def emit(
     from .backend.program import write_program
 
     changed = write_program(files, output)
-    click.echo(f"{output}: {len(changed)} files written" if changed else f"{output}: nothing has changed")
+    click.echo(
+        f"{output}: {len(changed)} files written" if changed else f"{output}: nothing has changed"
+    )
     click.echo(f"run it:  python {output / 'train.py'}")
 
 
@@ -186,8 +204,12 @@ def emit(
 @click.argument("folder", type=existing)
 @setting
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after step N.")
-@click.option("--run", "run", type=existing, metavar="DIR", help="The run's folder; by default runs/NAME.")
-@click.option("--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed.")
+@click.option(
+    "--run", "run", type=existing, metavar="DIR", help="The run's folder; by default runs/NAME."
+)
+@click.option(
+    "--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed."
+)
 @teaches
 def train(
     folder: Path, settings: tuple, steps: int | None, run: Path | None, plan_file: Path | None
@@ -228,12 +250,16 @@ def evaluate(run: Path) -> None:
 @main.command()
 @click.argument("run", type=existing)
 @click.option("--prompt", default="\n", metavar="TEXT", help="What to go on from.")
-@click.option("--length", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Bytes.")
+@click.option(
+    "--length", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Bytes."
+)
 @click.option(
     "--temperature", type=click.FloatRange(0), default=0.8, show_default=True, metavar="T",
     help="How daring; 0 always takes the likeliest.",
 )  # fmt: skip
-@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest only.")
+@click.option(
+    "--top-k", type=click.IntRange(1), metavar="K", help="Draw among the K likeliest only."
+)
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the drawing.")
 @teaches
 def sample(

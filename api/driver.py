@@ -46,7 +46,9 @@ def model_path(path: Path) -> Path:
     return path / MODEL if path.is_dir() else path
 
 
-def load(path: Path, overrides: Mapping[str, Any] | None = None, entry: str | None = None) -> Loaded:
+def load(
+    path: Path, overrides: Mapping[str, Any] | None = None, entry: str | None = None
+) -> Loaded:
     """Read, elaborate and check a model file.
 
     Args:
@@ -65,10 +67,11 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, entry: str | No
     path = model_path(Path(path))
     diagnostics = Diagnostics()
     file = read(path, diagnostics)
-    module = elaborate(file, diagnostics, entry, dict(overrides or {})) if file is not None else None
+    module = (
+        elaborate(file, diagnostics, entry, dict(overrides or {})) if file is not None else None
+    )
     if file is not None:
-        reached = {i.layer for i in module.instances} if module is not None else set(file.layers)
-        check_unused_layers(file, diagnostics, reached)
+        check_unused_layers(file, diagnostics)
     if module is not None:
         try:
             module = check(module)
@@ -174,7 +177,11 @@ def program_of(
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "there is no such folder"
         raise InputError(
-            [Diagnostic("no-folder", f"{folder}: {what}", help=f"a folder with {MODEL} and {RECIPE}")]
+            [
+                Diagnostic(
+                    "no-folder", f"{folder}: {what}", help=f"a folder with {MODEL} and {RECIPE}"
+                )
+            ]
         )
     problems: list[Diagnostic] = []
     sources: dict[str, str] = {}

@@ -57,8 +57,8 @@ class Model:
 class Compiled:
     """A training program in this process: pure functions over a train state that the caller holds.
 
-    It is the emitted program: `model.py` and `train.py` are written into a temporary folder and loaded
-    from there, so what runs here is what `netwright emit` writes.
+    It is the emitted program: `model.py` and `train.py` are written into a temporary folder and
+    loaded from there, so what runs here is what `netwright emit` writes.
 
     Attributes:
         init: (seed) -> state, a pytree of params, optimizer state, model state, rng and step.
@@ -67,7 +67,8 @@ class Compiled:
         predict: (state, inputs) -> what the model gives; None where the loss uses no model.
         put_batch: a batch of numpy arrays on the devices where it belongs.
         data: the recipe's data: `.batch(step)`, `.held_out()`.
-        model: the emitted module: `init_params`, `init_state`, `loss`, and a function for each layer.
+        model: the emitted module: `init_params`, `init_state`, `loss`, and a function for each
+            layer.
     """
 
     init: Callable[..., Any]
@@ -111,7 +112,8 @@ def _load(folder: Path) -> tuple[ModuleType, Any]:
 
     unique = folder.name.replace("-", "_")
     model = _module(f"{unique}_model", folder / "model.py")
-    # train.py says `import model` and `from runtime import …`; for that moment the names mean these.
+    # train.py says `import model` and `from runtime import …`; for that moment the names mean
+    # these.
     with _IMPORTING:
         saved = {name: sys.modules.get(name) for name in ("model", "runtime")}
         sys.modules["model"], sys.modules["runtime"] = model, runtime

@@ -70,5 +70,6 @@ def call(run: Path, *arguments: str) -> NoReturn:
 
 
 def _before(arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """The option that has the program speak of `netwright` commands; it follows an action's name."""
+    """The option that has the program speak of `netwright` commands; it follows an action's
+    name."""
     return ("--commands", "netwright")

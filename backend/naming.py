@@ -20,7 +20,8 @@ RESERVED = {
 
 
 def snake(name: str) -> str:
-    """A layer's name as a function's: `SwiGLU` is `swiglu`, `RMSNorm` `rms_norm`, `LSTMCell` `lstm_cell`."""
+    """A layer's name as a function's: `SwiGLU` is `swiglu`, `RMSNorm` `rms_norm`, `LSTMCell`
+    `lstm_cell`."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name)
     name = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return re.sub(r"\W", "_", name).lower()
@@ -77,9 +78,11 @@ def wrap(line: str, width: int = 100) -> list[str]:
         return [line + comment]
     joined = pad + ", ".join(inner)
     magic = "" if len(inner) == 1 else ","
-    body = [joined] if len(joined) <= width else [
-        part for item in inner for part in wrap(f"{pad}{item}{magic}", width)
-    ]
+    body = (
+        [joined]
+        if len(joined) <= width
+        else [part for item in inner for part in wrap(f"{pad}{item}{magic}", width)]
+    )
     return [head + comment, *body, tail]
 
 

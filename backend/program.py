@@ -1,4 +1,5 @@
-"""The program folder: a model, a training script, the runtime, the data, and what they came from."""
+"""The program folder: a model, a training script, the runtime, the data, and what they came
+from."""
 
 from __future__ import annotations
 
@@ -88,14 +89,16 @@ def write_program(files: ProgramFiles, folder: Path) -> list[str]:
                 )
             ]
         )
-    edited = [p for p, content in new.items() if _edited(folder / p, content, (before or {}).get(p))]
+    edited = [
+        p for p, content in new.items() if _edited(folder / p, content, (before or {}).get(p))
+    ]
     if edited:
         raise InputError(
             [
                 Diagnostic(
                     "edited-program",
-                    f"{', '.join(edited)} in {folder} {'was' if len(edited) == 1 else 'were'} edited "
-                    "and would be overwritten",
+                    f"in {folder}, you have edited {', '.join(edited)}; writing the program again "
+                    "would overwrite that",
                     facts=("the program is yours: nothing that you changed is lost",),
                     help="write the new program into another folder, and compare",
                 )
@@ -151,7 +154,9 @@ def _hash(content: bytes) -> str:
 
 def _readme(files: ProgramFiles) -> str:
     sample = (
-        "    python train.py sample --prompt TEXT   # text from the trained model\n" if files.sample else ""
+        "    python train.py sample --prompt TEXT   # text from the trained model\n"
+        if files.sample
+        else ""
     )
     return f"""# {prose(files.name)}
 

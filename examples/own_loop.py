@@ -1,13 +1,12 @@
 """A training loop of one's own around a compiled model: the step is a function like any other.
 
-    python examples/own_loop.py
+python examples/own_loop.py
 """
 
 from pathlib import Path
 
-import numpy as np
-
 import netwright as nw
+import numpy as np
 
 EXAMPLES = Path(__file__).resolve().parent
 

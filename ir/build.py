@@ -12,8 +12,8 @@ from .registry import lookup
 def result_types(op: Op, operands: tuple[Type, ...]) -> tuple[Type, ...]:
     """The types that an op gives by its shape rule.
 
-    Where the rule knows no more than that it gives a float or an int, as that of `index`, and the op
-    states a concrete one, it is that.
+    Where the rule knows no more than that it gives a float or an int, as that of `index`, and the
+    op states a concrete one, it is that.
     """
     given = tuple(lookup(op.name).shape(operands, op))
     if len(given) != len(op.results):
@@ -79,7 +79,11 @@ class Builder:
         types = [r.type for r in op.results]
         if definition.shape is not None:
             types = list(result_types(op, tuple(self.type(i) for i in op.operands)))
-        known = orders if orders is not None else tuple(r.order for r in op.results) or (None,) * len(types)
+        known = (
+            orders
+            if orders is not None
+            else tuple(r.order for r in op.results) or (None,) * len(types)
+        )
         labels = [r.label for r in op.results] or [""] * len(types)
         results = tuple(
             self.define(Value(-1, type_, label, order))

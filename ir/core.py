@@ -1,7 +1,7 @@
 """The intermediate representation: dims, types, values, ops, instances, modules. All immutable.
 
-A `Module` is one elaborated entry (a loss, or a model): a tuple of instances, addressed by path. Each
-instance has its own dims, parameters and states, and one *variant* of its body for each set of
+A `Module` is one elaborated entry (a loss, or a model): a tuple of instances, addressed by path.
+Each instance has its own dims, parameters and states, and one *variant* of its body for each set of
 argument types that it is called with. Values and dims are numbered within their instance.
 
 Equality is structural; places in source files do not count.
@@ -49,15 +49,18 @@ class Dim:
 
 
 Axis = tuple[Dim, ...]
-"""One axis of an array: a dim, several collapsed into one (row-major), or none (an axis of size 1)."""
+"""One axis of an array: a dim, several collapsed into one (row-major), or none (an axis of size
+1)."""
 
 Order = tuple[Axis, ...]
-"""The axes of an array, outermost first. Known for declared arrays, and for all values after layout."""
+"""The axes of an array, outermost first. Known for declared arrays, and for all values after
+layout."""
 
 
 @dataclass(frozen=True)
 class Type:
-    """A dtype and a set of dims; `dims` is kept sorted by id, so that equal sets are equal types."""
+    """A dtype and a set of dims; `dims` is kept sorted by id, so that equal sets are equal
+    types."""
 
     dtype: str
     dims: tuple[Dim, ...] = ()
@@ -134,8 +137,9 @@ class Op:
         name: its entry in the registry.
         operands: ids of values defined before.
         results: the values that it defines.
-        attrs: constants, sorted by name. `dims` are the bracketed dims, `arrows` the bracketed arrows
-            as ((left dims), (right dims)) pairs, `extra` the names of the trailing optional operands.
+        attrs: constants, sorted by name. `dims` are the bracketed dims, `arrows` the bracketed
+            arrows as ((left dims), (right dims)) pairs, `extra` the names of the trailing optional
+            operands.
         regions: bodies: two for `if_train`, one for `scan`.
         span: the words that it comes from.
     """
@@ -168,7 +172,8 @@ class Op:
         return value
 
     def extra(self, name: str) -> int | None:
-        """The position of an optional operand among the operands, or None where it was not given."""
+        """The position of an optional operand among the operands, or None where it was not
+        given."""
         names = self.get("extra", ())
         if name not in names:
             return None
@@ -276,7 +281,8 @@ class Claim:
     Attributes:
         claim: the `Equal`, `AtLeast` or `Divides` of `ir.size`.
         reason: half a sentence that completes «…, because».
-        verdict: `open` until the check pass has looked; then `required`, and tested when sizes bind.
+        verdict: `open` until the check pass has looked; then `required`, and tested when sizes
+            bind.
     """
 
     claim: Any

@@ -67,9 +67,12 @@ def holds(module: Module, path: str, kind: str) -> bool:
     instance = module.instance(path)
     if getattr(instance, kind):
         return True
-    return any(holds(module, module.child_of(instance, c.name).path, kind) for c in instance.children)
+    return any(
+        holds(module, module.child_of(instance, c.name).path, kind) for c in instance.children
+    )
 
 
 def salt(name: str, occurrence: int = 0) -> int:
-    """The 32 bits that a call folds into the key: a hash of the instance's name and the occurrence."""
+    """The 32 bits that a call folds into the key: a hash of the instance's name and the
+    occurrence."""
     return zlib.crc32(f"{name}/{occurrence}".encode())

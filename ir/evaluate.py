@@ -274,9 +274,7 @@ class _Run:
         emitted: list[list[Named]] = []
         for step in range(along.size.value):
             given = [Named(self.np.asarray(step)), *(_part(a, along, step) for a in sliced)]
-            inner = _Frame(
-                frame.instance, frame.copies, (*frame.steps, step), (*frame.folds, step)
-            )
+            inner = _Frame(frame.instance, frame.copies, (*frame.steps, step), (*frame.folds, step))
             results = self.region(inner, region, [*given, *state], env)
             state = results[:carry]
             emitted.append(results[carry:])

@@ -33,9 +33,9 @@ def squeezed(order: Order) -> Order:
 def broadcast(orders: tuple[Order, ...]) -> tuple[tuple[Order, ...], Order]:
     """How operands must be arranged so that numpy's broadcasting aligns them by name.
 
-    The operand with the most axes leads; the others follow its order, with axes of size 1 for what they
-    lack, but for leading ones. Collapsed axes are taken apart unless every operand has them whole or not
-    at all.
+    The operand with the most axes leads; the others follow its order, with axes of size 1 for what
+    they lack, but for leading ones. Collapsed axes are taken apart unless every operand has them
+    whole or not at all.
 
     Returns:
         The orders that the operands must have, and the order of the result.

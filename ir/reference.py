@@ -30,8 +30,10 @@ def reference() -> str:
     lines = [
         "# Ops",
         "",
-        "Generated from the registry; `python -m pytest tests/ir/test_reference.py --update-golden` writes it anew.",
-        "Brackets hold dims, parentheses values, then options with their defaults. `?` marks what may be left out.",
+        "Generated from the registry; `python -m pytest tests/ir/test_reference.py "
+        "--update-golden` writes it anew.",
+        "Brackets hold dims, parentheses values, then options with their defaults. `?` marks what "
+        "may be left out.",
         "",
     ]
     found: dict[str, list[OpDef]] = {}

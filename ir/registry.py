@@ -1,8 +1,9 @@
-"""What an op is: one entry that every stage reads. Entries live in `ir.ops`, a file for each family.
+"""What an op is: one entry that every stage reads. Entries live in `ir.ops`, a file for each
+family.
 
-Everything that Netwright knows of an op is in its `OpDef`: how it is written, what shape it gives, how
-it is printed as JAX, what it means in numpy, how precision treats it, what it costs, and what its gradient
-keeps. A stage that needs to know something of an op asks here and nowhere else.
+Everything that Netwright knows of an op is in its `OpDef`: how it is written, what shape it gives,
+how it is printed as JAX, what it means in numpy, how precision treats it, what it costs, and what
+its gradient keeps. A stage that needs to know something of an op asks here and nowhere else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class ShapeError(Exception):
         help: what to write instead.
     """
 
-    def __init__(self, code: str, message: str, operand: int | None = None, facts=(), help: str = ""):
+    def __init__(
+        self, code: str, message: str, operand: int | None = None, facts=(), help: str = ""
+    ):
         super().__init__(message)
         self.code, self.message, self.operand = code, message, operand
         self.facts, self.help = tuple(facts), help
@@ -57,7 +60,8 @@ class Brackets:
     Attributes:
         dims: least and most plain dims (None: any number).
         arrows: least and most arrows.
-        left, right: how the sides of an arrow are joined: "" for one dim, `*` for a grid, `+` end to end.
+        left, right: how the sides of an arrow are joined: "" for one dim, `*` for a grid, `+` end
+            to end.
         dots: whether `...` may stand among the dims.
         bare: whether an item like `Y * Ky` without an arrow counts as an arrow onto its first dim.
         new: whether plain dims may be ones that no operand has (they still must have a size).
@@ -91,7 +95,8 @@ class Keep:
 
 @dataclass(frozen=True)
 class Code:
-    """JAX source of an expression and how tightly it binds (Python's precedence; 16 is an atom or call)."""
+    """JAX source of an expression and how tightly it binds (Python's precedence; 16 is an atom or
+    call)."""
 
     text: str
     level: int = 16
@@ -183,7 +188,8 @@ class OpDef:
         optional: names of operands that may be left out, recorded in the attribute `extra`.
         options: constants, recorded as attributes.
         brackets: what stands between the brackets.
-        arrow: (op name, left dims, right sizes or None where new, attrs) -> (right sizes, claims with
+        arrow: (op name, left dims, right sizes or None where new, attrs) -> (right sizes, claims
+            with
             reasons): sizes of what an arrow declares.
         infix: the operator that writes it, such as `+`; "" for a call.
         precision: how policies treat it: `product` computes low and accumulates in float32, `wide`
@@ -213,7 +219,9 @@ class OpDef:
     precision: str = "follow"
     flops: Callable[[tuple[Type, ...], Op], Size] | None = None
     keeps: Callable[[Op, tuple[Type, ...], tuple[bool, ...]], tuple[Keep, ...]] | None = None
-    order: Callable[[Op, tuple[Order, ...]], tuple[tuple[Order, ...], tuple[Order, ...]]] | None = None
+    order: Callable[[Op, tuple[Order, ...]], tuple[tuple[Order, ...], tuple[Order, ...]]] | None = (
+        None
+    )
     linear: bool = False
     effect: str = ""
 

@@ -24,7 +24,12 @@ class Scope(Builder):
 
     def __init__(self, module: Module, instance: Instance, variant: Variant | None, variable=None):
         super().__init__()
-        self.module, self.instance, self.variant, self.variable = module, instance, variant, variable
+        self.module, self.instance, self.variant, self.variable = (
+            module,
+            instance,
+            variant,
+            variable,
+        )
         self._map: dict[int, int] = {}
         self._labels: dict[int, str] = {}
         self._taken: set[str] = set()
@@ -113,10 +118,10 @@ def rewrite(
 ) -> Module:
     """A module with every body rewritten.
 
-    The visitor is called for each op, whose operands are already ids of the new body; it returns None
-    to keep the op (its regions are then visited in turn), or the new ids that stand for its results;
-    no ids at all for an op whose results nobody reads, or only ops that are removed in turn (for
-    which it is operand -1).
+    The visitor is called for each op, whose operands are already ids of the new body; it returns
+    None to keep the op (its regions are then visited in turn), or the new ids that stand for its
+    results; no ids at all for an op whose results nobody reads, or only ops that are removed in
+    turn (for which it is operand -1).
     Labels are handed on to the values that replace labelled ones. Values are renumbered in order.
 
     Args:

@@ -64,7 +64,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "JAX_PLATFORMS": "cpu", **more}
 
 
-def netwright(*arguments: str | Path, fine: bool = True, **more: str) -> subprocess.CompletedProcess:
+def netwright(
+    *arguments: str | Path, fine: bool = True, **more: str
+) -> subprocess.CompletedProcess:
     """Run the command line in a process of its own."""
     code = "import sys; from netwright.cli import main; sys.argv[0] = 'netwright'; main()"
     done = subprocess.run(

@@ -6,10 +6,9 @@ import ast
 import subprocess
 import sys
 
+import netwright as nw
 import pytest
 from programs import EXAMPLES, ROOT, SMALL, netwright, settings, small_shakespeare
-
-import netwright as nw
 
 GOLDEN = ROOT / "tests" / "golden" / "shakespeare_model.py"
 
@@ -48,7 +47,9 @@ def test_the_llama_is_short(llama):
 def test_model_py_imports_only_jax(llama):
     tree = ast.parse((llama / "model.py").read_text())
     roots = {
-        (n.module or "").split(".")[0] if isinstance(n, ast.ImportFrom) else n.names[0].name.split(".")[0]
+        (n.module or "").split(".")[0]
+        if isinstance(n, ast.ImportFrom)
+        else n.names[0].name.split(".")[0]
         for n in ast.walk(tree)
         if isinstance(n, ast.Import | ast.ImportFrom)
     }
@@ -96,7 +97,9 @@ def test_the_loss_can_be_differentiated_and_mapped(small):
         (jax.tree.map(jnp.ones_like, params),),
     )
     expected = jax.grad(lambda p: model.loss(p, {}, batch, None, False)[0])(params)
-    assert jnp.allclose(slope, sum(g.sum() for g in jax.tree.leaves(expected)), rtol=1e-4, atol=1e-5)
+    assert jnp.allclose(
+        slope, sum(g.sum() for g in jax.tree.leaves(expected)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_loop_of_ones_own(small):
@@ -107,7 +110,11 @@ def test_a_loop_of_ones_own(small):
         total, count = metrics["loss"]
         first = first if first is not None else float(total / count)
     assert float(total / count) < first
-    assert small.predict(state, {"tokens": small.data.batch(0)["tokens"]}).shape == (8, 16, SMALL["V"])
+    assert small.predict(state, {"tokens": small.data.batch(0)["tokens"]}).shape == (
+        8,
+        16,
+        SMALL["V"],
+    )
     assert "def attention(params, x):" in small.source
 
 

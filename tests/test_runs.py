@@ -10,7 +10,6 @@ import sys
 import time
 
 import pytest
-
 from programs import ROOT, environment, losses, netwright, parameters, settings, small_shakespeare
 
 pytestmark = pytest.mark.slow

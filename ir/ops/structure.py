@@ -1,7 +1,7 @@
 """Ops that hold a module together: constants, declared arrays, calls, branches, loops, metrics.
 
-They have no shape rule of their own: elaboration states their results, and passes that change a type
-state it anew. The writer prints them itself, so their `source` is never asked.
+They have no shape rule of their own: elaboration states their results, and passes that change a
+type state it anew. The writer prints them itself, so their `source` is never asked.
 """
 
 from __future__ import annotations
@@ -51,28 +51,28 @@ def _unasked(c: Source) -> Code:
 
 
 def _structure(name: str, doc: str, operands: tuple[str, ...] = (), effect: str = "") -> None:
-    register(
-        OpDef(name, "structure", doc, None, _unasked, None, operands, effect=effect)  # type: ignore[arg-type]
-    )
+    register(OpDef(name, "structure", doc, None, _unasked, None, operands, effect=effect))
 
 
 _structure(
     "param",
-    "A parameter of the instance, or of one that it uses. Attributes: `name`, and `child`, the path of that "
-    "instance relative to this one, or empty.",
+    "A parameter of the instance, or of one that it uses. Attributes: `name`, and `child`, the "
+    "path of that instance relative to this one, or empty.",
 )
 _structure("state", "The value that a state has when the body begins. Attributes as for `param`.")
 _structure(
     "call",
-    "One call of a child. Attributes: `child`, `variant`, `occurrence` (how many calls came before), and "
-    "`binding`: pairs of the id of a dim in the child and the dim here that stands for it.",
+    "One call of a child. Attributes: `child`, `variant`, `occurrence` (how many calls came "
+    "before), and `binding`: pairs of the id of a dim in the child and the dim here that stands "
+    "for it.",
     ("arguments",),
 )
 _structure(
     "repeat",
-    "The copies of a child in sequence. As `call`, and `along`; `dealt`: positions of the arguments that are "
-    "dealt out along it; `carried`: for each argument that a result becomes in the next copy, the pair "
-    "(result, argument). Carried results come out last, the others stacked along `along`.",
+    "The copies of a child in sequence. As `call`, and `along`; `dealt`: positions of the "
+    "arguments that are dealt out along it; `carried`: for each argument that a result becomes in "
+    "the next copy, the pair (result, argument). Carried results come out last, the others "
+    "stacked along `along`.",
     ("arguments",),
 )
 _structure(
@@ -86,14 +86,16 @@ _structure(
 )
 _structure(
     "scan",
-    "A loop along a dim. Attributes: `along`, `carry`: how many of the operands, the last ones, are carried. The "
-    "region's arguments are the step's number, a slice of every other operand, and the carry; its results are the "
-    "new carry and what is emitted. Results are the last carry and the emitted values, stacked along `along`.",
+    "A loop along a dim. Attributes: `along`, `carry`: how many of the operands, the last ones, "
+    "are carried. The region's arguments are the step's number, a slice of every other operand, "
+    "and the carry; its results are the new carry and what is emitted. Results are the last carry "
+    "and the emitted values, stacked along `along`.",
     ("arguments",),
 )
 _structure(
     "metric",
-    "A scalar to be reported; a mean comes with a second operand, the number of what it averages. Attribute: `name`.",
+    "A scalar to be reported; a mean comes with a second operand, the number of what it averages. "
+    "Attribute: `name`.",
     ("value",),
     "metric",
 )
