@@ -49,18 +49,15 @@ class Dim:
 
 
 Axis = tuple[Dim, ...]
-"""One axis of an array: a dim, several collapsed into one (row-major), or none (an axis of size
-1)."""
+"""One axis: a dim, several collapsed into one (row-major), or none (an axis of size 1)."""
 
 Order = tuple[Axis, ...]
-"""The axes of an array, outermost first. Known for declared arrays, and for all values after
-layout."""
+"""The axes of an array, outermost first. After layout, every value's is known."""
 
 
 @dataclass(frozen=True)
 class Type:
-    """A dtype and a set of dims; `dims` is kept sorted by id, so that equal sets are equal
-    types."""
+    """A dtype and a set of dims, kept sorted by id, so that equal sets are equal types."""
 
     dtype: str
     dims: tuple[Dim, ...] = ()
@@ -172,8 +169,7 @@ class Op:
         return value
 
     def extra(self, name: str) -> int | None:
-        """The position of an optional operand among the operands, or None where it was not
-        given."""
+        """The position of an optional operand, or None where it was not given."""
         names = self.get("extra", ())
         if name not in names:
             return None

@@ -1,5 +1,4 @@
-"""What an op is: one entry that every stage reads. Entries live in `ir.ops`, a file for each
-family.
+"""What an op is: one entry that every stage reads. A file of `ir.ops` holds each family.
 
 Everything that Netwright knows of an op is in its `OpDef`: how it is written, what shape it gives,
 how it is printed as JAX, what it means in numpy, how precision treats it, what it costs, and what
@@ -95,8 +94,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Code:
-    """JAX source of an expression and how tightly it binds (Python's precedence; 16 is an atom or
-    call)."""
+    """JAX source of an expression, and how tightly it binds: one of `Levels`."""
 
     text: str
     level: int = 16
@@ -189,8 +187,7 @@ class OpDef:
         options: constants, recorded as attributes.
         brackets: what stands between the brackets.
         arrow: (op name, left dims, right sizes or None where new, attrs) -> (right sizes, claims
-            with
-            reasons): sizes of what an arrow declares.
+            with reasons): sizes of what an arrow declares.
         infix: the operator that writes it, such as `+`; "" for a call.
         precision: how policies treat it: `product` computes low and accumulates in float32, `wide`
             computes in float32, `follow` computes in the widest dtype of its operands.

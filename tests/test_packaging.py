@@ -72,9 +72,18 @@ def test_imports_between_files_are_relative(folder):
 
 @pytest.mark.parametrize(
     "module",
-    ["netwright", "netwright.cli", "netwright.ir.verify", "netwright.ir.ops", "netwright.ir.text"]
-    + ["netwright.frontend.elaborate", "netwright.frontend.recipe", "netwright.passes.layout"]
-    + ["netwright.passes.check", "netwright.backend.model"],
+    [
+        "netwright",
+        "netwright.cli",
+        "netwright.ir.verify",
+        "netwright.ir.ops",
+        "netwright.ir.text",
+        "netwright.frontend.elaborate",
+        "netwright.frontend.recipe",
+        "netwright.passes.layout",
+        "netwright.passes.check",
+        "netwright.backend.model",
+    ],
 )
 def test_light_modules_load_nothing_heavy(module):
     code = f"import sys, {module}; print(*(m for m in {HEAVY} if m in sys.modules))"
