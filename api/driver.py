@@ -218,7 +218,7 @@ def program(
     from .backend.model import ModelWriter
     from .backend.program import ProgramFiles
     from .backend.train_script import inputs_of, small_params, train_script
-    from .frontend.recipe import fit
+    from .frontend.recipe_fit import fit
     from .ir.placement import verify
     from .ir.plan import module_hash
 

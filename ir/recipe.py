@@ -530,7 +530,7 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe, valid in itself. Whether it fits a model is for `frontend.recipe.fit` to say.
+    """A recipe, valid in itself. Whether it fits a model is for `frontend.recipe_fit.fit` to say.
 
     `file` is the path of `recipe.toml` and `places` where each key's value stands, by section and
     key (`train.steps`, `mesh.overrides.gpt.embed`); they do not count for equality.

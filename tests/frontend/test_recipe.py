@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from netwright.frontend.elaborate import elaborate
 from netwright.frontend.names import load
-from netwright.frontend.recipe import fit, read_recipe
+from netwright.frontend.recipe import read_recipe
+from netwright.frontend.recipe_fit import fit
 from netwright.ir.diagnostics import Diagnostics, render
 from netwright.ir.recipe import (
     DECAY_MASKS,

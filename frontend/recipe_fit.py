@@ -1,0 +1,323 @@
+"""Fitting a recipe to a model: sizes, inputs, and paths that must be there."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..ir.diagnostics import Diagnostics, Span, nearest
+from ..ir.recipe import Recipe
+from .recipe import OFFERS, TOKENS
+
+if TYPE_CHECKING:
+    from ..ir.core import Module
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A recipe and a model together.
+
+    Attributes:
+        sizes: what the free dims of the model are bound to, in the model's order.
+        fields: for each input of the model, in order, what of the data it takes.
+        ids: for inputs that the recipe names, how many ids the model knows.
+    """
+
+    sizes: tuple[tuple[str, int], ...]
+    fields: tuple[tuple[str, str], ...]
+    ids: tuple[tuple[str, int], ...] = ()
+
+
+def fit(recipe: Recipe, module: Module, diagnostics: Diagnostics) -> Fit | None:
+    """What a recipe says about a model: sizes, inputs, paths.
+
+    Args:
+        recipe: the recipe.
+        module: the entry to be trained, as elaborated.
+        diagnostics: where mistakes go.
+
+    Returns:
+        None if anything is wrong.
+    """
+    return _Fitter(recipe, module, diagnostics).fit()
+
+
+class _Fitter:
+    def __init__(self, recipe: Recipe, module: Module, diagnostics: Diagnostics):
+        self.recipe, self.module, self.diagnostics = recipe, module, diagnostics
+        self.inputs = module.instances[0].variants[0].inputs
+        self.bad = False
+
+    def error(self, code: str, message: str, place: str, **more: object) -> None:
+        span = self.recipe.place(place) or Span(self.recipe.file, 1, 1, 1, 1)
+        self.diagnostics.error(code, message, span, **more)
+        self.bad = True
+
+    def fit(self) -> Fit | None:
+        sizes = self._sizes()
+        fields = self._fields()
+        if self.recipe.data.kind == "arrays" and not self.bad:
+            self._arrays(dict(fields), sizes)
+        self._paths()
+        ids = self._ids(sizes)
+        return None if self.bad else Fit(tuple(sizes.items()), fields, ids)
+
+    def _sizes(self) -> dict[str, int]:
+        batch = self.recipe.train.batch
+        free = self.module.free
+        fixed = {d.name: d.size for i in self.module.instances for d in i.dims}
+        given = dict(self.recipe.sizes)
+        sizes = dict(given)
+        for name in given:
+            if name in free:
+                continue
+            close = nearest(name, free)
+            size = fixed.get(name)
+            if size is not None and size.is_constant:
+                help = f"its size is the model's; change it there, or by --set {name}={given[name]}"
+            else:
+                help = f"{close[0]} = {given[name]}" if close else ""
+            self.error(
+                "recipe-size",
+                f"{name} is not a free dim of {self.module.name}",
+                f"sizes.{name}",
+                facts=(f"its free dims are {', '.join(free) or 'none'}",),
+                help=help,
+            )
+        for leading in self._leading():
+            if leading.name not in free:
+                if leading.size.is_constant and leading.size.value != batch:
+                    self.error(
+                        "recipe-size",
+                        f"the inputs of {self.module.name} lead with {leading.name}, whose size is"
+                        f" {leading.size.value}; batch is {batch}",
+                        "train.batch",
+                        help=f"batch = {leading.size.value}",
+                    )
+            elif given.get(leading.name, batch) != batch:
+                self.error(
+                    "recipe-size",
+                    f"{leading.name} leads the inputs, so it is the batch, {batch};"
+                    f" here it is {given[leading.name]}",
+                    f"sizes.{leading.name}",
+                    help=f"leave {leading.name} out, and set batch under [train]",
+                )
+            sizes[leading.name] = batch
+        for name in free:
+            if name not in sizes:
+                self.error(
+                    "recipe-size",
+                    f"the dim {name} of {self.module.name} has no size",
+                    "sizes",
+                    facts=(f"{name} is free in the model: the recipe binds it",),
+                    help=f"{name} = 128" if given else f"[sizes]\n{name} = 128",
+                )
+        return {name: sizes[name] for name in free if name in sizes}
+
+    def _leading(self) -> list:
+        """The leading dims of the inputs, each once."""
+        found: dict[str, Any] = {}
+        for value in self.inputs:
+            if value.order and value.order[0]:
+                dim = value.order[0][0]
+                found.setdefault(dim.name, dim)
+        first = next(iter(found), None)
+        if len(found) > 1:
+            other = list(found)[1]
+            self.error(
+                "recipe-inputs",
+                f"the inputs of {self.module.name} lead with different dims, {first} and {other}",
+                "train.batch",
+                facts=("the leading dim of all inputs is the batch",),
+            )
+        return list(found.values())[:1]
+
+    def _fields(self) -> tuple[tuple[str, str], ...]:
+        data = self.recipe.data
+        names = [v.label for v in self.inputs]
+        offers = OFFERS.get(data.kind, ())
+        given = dict(data.fields)
+        for section, table in (("fields", data.fields), ("scale", data.scale), ("ids", data.ids)):
+            for name, _ in table:
+                if name not in names:
+                    close = nearest(name, names)
+                    self.error(
+                        "recipe-field",
+                        f"{self.module.name} has no input {name}",
+                        f"data.{section}.{name}",
+                        facts=(f"its inputs are {', '.join(names)}",),
+                        help=f"did you mean {close[0]}?" if close else "",
+                    )
+        if self.bad and any(n not in names for n in given):
+            return ()
+        if not given and data.kind == "text":
+            if len(names) != 2:
+                self.error(
+                    "recipe-field",
+                    f"text offers tokens and targets; {self.module.name} takes {', '.join(names)}",
+                    "data.kind",
+                    help='say which is which: fields = { … = "tokens", … = "targets" }',
+                )
+                return ()
+            return tuple(zip(names, TOKENS, strict=True))
+        found = {name: given.get(name, name) for name in names}
+        for name, offer in found.items():
+            if offers and offer not in offers:
+                self.error(
+                    "recipe-field",
+                    f"{self.module.name} takes {name}, and {data.kind} offers nothing of that name",
+                    "data.fields",
+                    facts=(f"{data.kind} offers {', '.join(offers)}",),
+                    help=f'fields = {{ {name} = "{(nearest(name, offers) or offers)[0]}" }}',
+                )
+        if data.kind == "text" and not self.bad and sorted(found.values()) != sorted(TOKENS):
+            self.error(
+                "recipe-field",
+                "of text, one input takes tokens and one takes targets",
+                "data.fields",
+            )
+        return tuple(found.items())
+
+    def _arrays(self, fields: Mapping[str, str], sizes: Mapping[str, int]) -> None:
+        """Whether the arrays of the file have the shapes of the inputs that take them."""
+        shapes = _shapes(self.recipe.data_path)
+        if shapes is None:
+            self.error(
+                "recipe-data",
+                f"{self.recipe.data.file} is not a .npz file",
+                "data.file",
+                facts=("numpy.savez writes such files: several arrays, each with a name",),
+            )
+            return
+        for value in self.inputs:
+            name, array = value.label, fields[value.label]
+            place = f"data.fields.{name}"
+            place = place if place in self.recipe.places else "data.file"
+            if array not in shapes:
+                close = nearest(array, shapes)
+                self.error(
+                    "recipe-field",
+                    f"{self.recipe.data.file} has no array {array}, for the input {name}",
+                    place,
+                    facts=(f"it has {', '.join(sorted(shapes))}",),
+                    help=f'{name} = "{close[0]}"' if close else "",
+                )
+                continue
+            dims = [d for axis in value.order or () for d in axis]
+            if not dims or len(dims) < 1:
+                continue
+            wanted = [d.size.value if d.size.is_constant else sizes.get(d.name) for d in dims[1:]]
+            shape = shapes[array]
+            if len(shape) != len(dims) or any(
+                w is not None and w != s for w, s in zip(wanted, shape[1:], strict=True)
+            ):
+                shown = [f"{d.name} = {w}" for d, w in zip(dims[1:], wanted, strict=True)]
+                self.error(
+                    "recipe-shape",
+                    f"{name} is {_brackets([dims[0].name, *shown])} in the model, but the array"
+                    f" {array} is {_brackets(shape)}",
+                    place,
+                    facts=(f"each of its {shape[0]} rows is an example",) if shape else (),
+                )
+
+    def _ids(self, sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+        known: dict[str, set[int]] = {}
+        for instance in self.module.instances:
+            for dim in instance.dims:
+                size = dim.size.value if dim.size.is_constant else sizes.get(dim.name)
+                if size is not None:
+                    known.setdefault(dim.name, set()).add(size)
+        found = []
+        for name, value in self.recipe.data.ids:
+            if isinstance(value, int):
+                found.append((name, value))
+                continue
+            known_sizes = known.get(value, set())
+            if len(known_sizes) == 1:
+                found.append((name, next(iter(known_sizes))))
+                continue
+            close = nearest(value, known)
+            self.error(
+                "recipe-field",
+                f"{value} has several sizes in the model"
+                if known_sizes
+                else f"the model has no dim {value} of a known size",
+                f"data.ids.{name}",
+                help=f"{name} = {max(known_sizes)}"
+                if known_sizes
+                else f'{name} = "{close[0]}"'
+                if close
+                else "",
+            )
+        return tuple(found)
+
+    def _paths(self) -> None:
+        from ..ir.plan import SECTIONS as PLANNED
+        from ..ir.plan import keys
+
+        recipe = self.recipe
+        decided = [
+            ("precision.overrides", recipe.precision.overrides),
+            ("mesh.overrides", recipe.mesh.overrides),
+            ("roll", recipe.roll),
+        ]
+        table = keys(self.module) if any(d for _, d in decided) else {}
+        for section, decisions in decided:
+            kinds = PLANNED[section][1]
+            known = [key for kind in kinds for key in table.get(kind, ())]
+            for path, _ in decisions:
+                if path not in known:
+                    close = nearest(path, known)
+                    what = " or ".join(kinds)
+                    self.error(
+                        "recipe-path",
+                        f"{self.module.name} has no {what} {path}",
+                        f"{section}.{path}",
+                        facts=() if len(known) > 12 or not known else
+                        (f"it has {', '.join(k for k in known if k)}",),
+                        help=f'"{close[0]}"' if close else "",
+                    )  # fmt: skip
+        dims = {d.name for i in self.module.instances for d in i.dims}
+        rules = [("mesh.values", recipe.mesh.values), ("mesh.params", recipe.mesh.params)]
+        rules += [(f"mesh.overrides.{path}", r) for path, r in recipe.mesh.overrides]
+        for where, table_ in rules:
+            for dim, _ in table_:
+                if dim not in dims:
+                    close = nearest(dim, dims)
+                    self.error(
+                        "recipe-path",
+                        f"{self.module.name} has no dim {dim}",
+                        f"{where}.{dim}",
+                        help=f"did you mean {close[0]}?" if close else "",
+                    )
+
+
+def _brackets(parts: Iterable[object]) -> str:
+    return f"[{', '.join(map(str, parts))}]"
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the arrays of a .npz file, read from their headers; None if it is not one."""
+
+    from numpy.lib import format as npy
+
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if not name.endswith(".npy"):
+                    continue
+                with archive.open(name) as file:
+                    version = npy.read_magic(file)
+                    read = (
+                        npy.read_array_header_1_0
+                        if version == (1, 0)
+                        else (npy.read_array_header_2_0)
+                    )
+                    found[name.removesuffix(".npy")] = read(file)[0]
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
+        return None
+    return found
