@@ -150,11 +150,16 @@ class Body(Values):
                 facts=("a parameter is changed by the optimizer, not by the model",)
                 if table == "parameter"
                 else (),
-                help=f"{target.id} <- …" if table == "state" else "choose another name",
+                help=self._arrowed(target) if table == "state" else "choose another name",
             )
         if isinstance(value, Val):
             value = Val(value.id, target.span)
         self.names[target.id] = value
+
+    def _arrowed(self, target: tree.Name) -> str:
+        line = corrected(self.shared.diagnostics, target.span, target.id)
+        fixed = line.replace(f"{target.id} = ", f"{target.id} <- ", 1)
+        return fixed if fixed != line and line.startswith(target.id) else f"{target.id} <- …"
 
     def _update(self, node: tree.Update) -> None:
         name = node.name.id

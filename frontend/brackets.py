@@ -9,7 +9,7 @@ from ..ir.registry import OpDef, ShapeError
 from ..ir.size import SizeError
 from . import tree
 from .constants import Mistake
-from .instances import Pending
+from .shared import Pending
 from .wording import corrected, count, wrapped
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def fans(body: Body, definition: OpDef, node: tree.Call) -> dict[str, Any]:
             node.span,
         )
     items = node.dims or ()
-    lead = ", ".join(d.name for d in body.drawn[:-1]) or "D"
+    lead = ", ".join(d.name for d in body.drawn[:-1] or body.drawn) or "D"
     if len(items) != 1 or items[0].value is not None:
         shape = " * ".join(lead.split(", "))
         raise body.shared.error(

@@ -18,6 +18,10 @@ class Mistake(Exception):
     """A mistake that has been reported; the statement that made it is given up."""
 
 
+class Enough(Exception):
+    """So much is wrong that looking on helps nobody."""
+
+
 @dataclass(frozen=True)
 class OpRef:
     """An op given as an option: `act = gelu`."""
@@ -126,7 +130,7 @@ def fold(op: str, left: Any, right: Any) -> Any:
 
 
 def fold_call(name: str, values: list[Any]) -> Any:
-    """A function of constants; NotImplemented where there is none such or a size is not yet known."""
+    """A function of constants; NotImplemented where there is none such, or a size is not known."""
     values = [plain(v) for v in values]
     if name in ("min", "max") and len(values) >= 2:
         if any(isinstance(v, Size) for v in values):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from ..ir.core import Module, Type
-from ..ir.diagnostics import Diagnostics, Place, nearest
+from ..ir.core import Dim, Module, Type
+from ..ir.diagnostics import Diagnostics, Span, nearest
 from . import tree
-from .constants import LayerRef, Mistake
-from .instances import BuiltVariant, Elaboration, InstanceBuilder, Pending, dim_parameters
+from .body import Body
+from .constants import Enough, LayerRef, Mistake
+from .instances import BuiltVariant, InstanceBuilder
 from .names import SourceFile
+from .shared import DimParameter, Elaboration, Pending, dim_parameters
 from .uses import declare
 from .variants import elaborate_variant
+from .wording import corrected, listed, spoken, written
+
+NEEDS_SIZES = ("size-not-fixed", "if-on-value", "no-value", "not-a-constant")
 
 
 def elaborate(
@@ -32,11 +38,17 @@ def elaborate(
     if layer is None:
         return None
     shared = Elaboration(diagnostics, file, dict(overrides or {}))
-    if not _check_overrides(shared, file):
-        return None
     before = len(diagnostics.errors)
-    built = _root(shared, LayerRef(layer, file))
-    _unused_dims(shared)
+    if not _check_overrides(shared, file):
+        file.reached.update(file.layers)
+        return None
+    try:
+        _check_glossaries(shared, file)
+        built = _root(shared, LayerRef(layer, file))
+        _finish(shared)
+    except Enough:
+        file.reached.update(file.layers)
+        return None
     if built is None or len(diagnostics.errors) > before:
         return None
     model = file.last("model")
@@ -51,17 +63,75 @@ def elaborate(
     )
 
 
-def check_unused_layers(file: SourceFile, diagnostics: Diagnostics, used: set[str]) -> None:
-    """Elaborate every layer that no entry reaches, over free dims, for its mistakes alone.
+def check_unused_layers(file: SourceFile, diagnostics: Diagnostics) -> None:
+    """Elaborate every layer that no entry has reached, over free dims, for its mistakes alone.
 
-    A layer with an option that has no default cannot be looked at by itself, and is left out.
+    A layer with an option that has no default cannot be looked at by itself, and is left out. Dims
+    that only a use would bind are free here, so that one has no fixed size says nothing.
     """
     for layer in file.layers.values():
-        if layer.name in used or any(a.type is None and a.default is None for a in layer.arguments):
+        if layer.name in file.reached:
             continue
-        shared = Elaboration(diagnostics, file, {})
-        _root(shared, LayerRef(layer, file))
-        _unused_dims(shared)
+        if any(a.type is None and a.default is None for a in layer.arguments):
+            continue
+        apart = Diagnostics(diagnostics.sources)
+        shared = Elaboration(apart, file, {})
+        with suppress(Enough):
+            _root(shared, LayerRef(layer, file), alone=True)
+            _finish(shared)
+        bare = [p for p in dim_parameters(layer) if p.default is None and p.name not in file.dims]
+        known = {(d.code, d.span) for d in diagnostics.found}
+        for diagnostic in apart.found:
+            if (diagnostic.code, diagnostic.span) in known:
+                continue
+            if not (bare and diagnostic.code in NEEDS_SIZES):
+                diagnostics.add(diagnostic)
+
+
+def _finish(shared: Elaboration) -> None:
+    """Look for dims that are never used, and note which layers have been looked at."""
+    for inst in shared.instances:
+        if inst.variants or inst.wrong:
+            inst.file.reached.add(inst.layer.name)
+        if inst.wrong or not inst.variants or any(v.variant is None for v in inst.variants):
+            continue
+        for parameter in dim_parameters(inst.layer):
+            if parameter.name not in inst.used and not _mentions(inst.layer, parameter.name):
+                shared.error(
+                    "unused-dim",
+                    f"{inst.layer.name} never uses its dim {parameter.name}",
+                    parameter.span,
+                    help="leave it out of the brackets",
+                )
+
+
+def _mentions(layer: tree.Layer, name: str) -> bool:
+    types = [a.type for a in layer.arguments if a.type is not None]
+    types += [r.type for r in layer.results]
+    return any(isinstance(d, tree.Name) and d.id == name for t in types for d in t.dims)
+
+
+def _check_glossaries(shared: Elaboration, file: SourceFile) -> None:
+    """Look at every size and constant of a file and of those that it imports, used or not."""
+    waiting, seen = [file], {file.name}
+    while waiting:
+        one = waiting.pop()
+        for other in one.imports.values():
+            if other.name not in seen:
+                seen.add(other.name)
+                waiting.append(other)
+        if not any(d.size is not None for d in one.dims.values()) and not one.consts:
+            continue
+        apart = Elaboration(shared.diagnostics, file, shared.overrides)
+        span = one.tree.span
+        nothing = tree.Layer("layer", "", span, (), (), (), "", (), span=span)
+        looking = InstanceBuilder(apart, "", LayerRef(nothing, one), None)
+        for name, dim in one.dims.items():
+            with suppress(Mistake):
+                looking.dim(name, dim.span)
+        for name, const in one.consts.items():
+            with suppress(Mistake):
+                looking.constant(tree.Name(name, span=const.span))
 
 
 def _entry(file: SourceFile, diagnostics: Diagnostics, entry: str | None) -> tree.Layer | None:
@@ -72,7 +142,7 @@ def _entry(file: SourceFile, diagnostics: Diagnostics, entry: str | None) -> tre
             "unknown-entry",
             f"{file.name} has no loss or model called {entry}",
             facts=(f"it has {', '.join(entries)}",) if entries else (),
-            help=f"did you mean {close[0]}?" if close else "",
+            help=f"--entry {close[0]}" if close else "",
         )
         return None
     found = entries[entry] if entry is not None else file.last("loss") or file.last("model")
@@ -80,7 +150,10 @@ def _entry(file: SourceFile, diagnostics: Diagnostics, entry: str | None) -> tre
         diagnostics.error(
             "no-entry",
             f"{file.name} has no loss and no model",
-            facts=("a program is made of a `loss`; a `model` can be checked and shown",),
+            facts=(
+                f"it has only {listed(file.layers)}" if file.layers else "it has no layers at all",
+                "a program is made of a `loss`; a `model` can be checked and shown",
+            ),
             help="model Name(x: [B, D]) -> [B, D]: …",
         )
     return found
@@ -93,11 +166,13 @@ def _check_overrides(shared: Elaboration, file: SourceFile) -> bool:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 shared.error(
                     "wrong-override",
-                    f"--set {name}={value}: a dim's size is a whole number from 1",
+                    f"--set {name}={spoken(value)}: a dim's size is a whole number, at least 1",
                     None,
                 )
                 fine = False
-        elif name not in file.consts:
+        elif name in file.consts:
+            fine &= _fits(shared, file.consts[name], value)
+        else:
             known = [*file.dims, *file.consts]
             close = nearest(name, known)
             shared.error(
@@ -105,95 +180,127 @@ def _check_overrides(shared: Elaboration, file: SourceFile) -> bool:
                 f"--set {name}: {file.name} has no dim or constant called {name}",
                 None,
                 facts=(f"it has {', '.join(known)}",) if known else (),
-                help=f"--set {close[0]}={value}" if close else "",
+                help=f"--set {close[0]}={spoken(value)}" if close else "",
             )
             fine = False
     return fine
 
 
-def _root(shared: Elaboration, ref: LayerRef) -> BuiltVariant | None:
-    """The entry's own instance, its arguments over the dims of the glossary."""
-    try:
-        root = InstanceBuilder(shared, "", ref, None)
-        for parameter in dim_parameters(ref.layer):
-            name = parameter.name
-            found = root._glossary_dim(name)
-            if found is not None:
-                size = found.size
-            elif parameter.default is not None:
-                size = root.size(parameter.default)
-            elif parameter.made_from is not None:
-                root.bound[name] = Pending(name, parameter.span)
-                root.outside[name] = Pending(name, parameter.span)
-                continue
-            else:
-                size = shared.free_size(name)
-            root.bound[name] = root.new_dim(name, size)
-            root.outside[name] = None
-        for argument in ref.layer.arguments:
-            if argument.type is None and argument.default is not None:
-                root.options[argument.name] = root.option_or_ref(argument.default)
-        declare(root)
-        arguments = []
-        dots = None
-        for argument in ref.layer.arguments:
+def _fits(shared: Elaboration, const: tree.ConstDecl, value: Any) -> bool:
+    """Whether a constant stays the kind of thing that it is."""
+    node = const.value
+    if not isinstance(node, tree.Number | tree.Constant) or getattr(node, "value", 0) is None:
+        return True
+    wanted = "true or false" if isinstance(node, tree.Constant) else "a number"
+    if isinstance(value, bool) == isinstance(node, tree.Constant) and value is not None:
+        return True
+    shared.error(
+        "wrong-override",
+        f"--set {const.name}={spoken(value)}: {const.name} is {wanted}",
+        None,
+        facts=(f"the file has {written(shared.diagnostics, const.span)}",),
+    )
+    return False
+
+
+def _root(shared: Elaboration, ref: LayerRef, alone: bool = False) -> BuiltVariant | None:
+    """The entry's own instance, its arguments over the dims of the glossary.
+
+    Args:
+        alone: whether it is a layer that is looked at for its mistakes: dims that a use would give
+            are free.
+    """
+    layer = ref.layer
+    root = InstanceBuilder(shared, "", ref, None)
+    for parameter in dim_parameters(layer):
+        try:
+            _root_dim(root, parameter, alone)
+        except Mistake:
+            root.broken.add(parameter.name)
+            root.wrong = True
+    for argument in layer.arguments:
+        try:
             if argument.type is None:
-                continue
-            dims = []
-            for name in argument.type.dims:
-                if isinstance(name, tree.Dots):
-                    dots = dots or (root.new_dim("N", shared.free_size("N")),)
-                    dims += dots
-                else:
-                    dim = root.dim(name.id, name.span)
-                    if dim in dims:
-                        raise shared.error(
-                            "dim-twice",
-                            f"{name.id} stands twice in a type; a tensor has each dim once",
-                            name.span,
-                        )
-                    dims.append(dim)
-            arguments.append((argument, Type(argument.type.dtype, tuple(dims))))
-        if ref.layer.kind == "loss" and ref.layer.results:
-            raise shared.error(
-                "loss-promises",
-                "a loss promises no result: it returns one scalar",
-                ref.layer.results[0].span,
-            )
-        built = BuiltVariant(None, 0, None)
-        root.variants.append(built)
-        finish = (
-            (lambda body: body.report("loss", body.returned[0].id, body.return_span))
-            if (ref.layer.kind == "loss")
-            else None
-        )
-        built.variant = elaborate_variant(root, arguments, dots, (), built, {}, finish)
-        return built if built.variant is not None else None
-    except Mistake:
-        return None
-
-
-def _unused_dims(shared: Elaboration) -> None:
-    """Refuse dim parameters that a layer never uses; they would mislead whoever calls it."""
-    for inst in shared.instances:
-        if inst.broken or any(v.variant is None for v in inst.variants):
+                _root_option(root, argument)
+        except Mistake:
+            root.broken.add(argument.name)
+    declare(root)
+    arguments = []
+    dots: tuple[Dim, ...] | None = None
+    for argument in layer.arguments:
+        if argument.type is None:
             continue
-        for parameter in dim_parameters(inst.layer):
-            if parameter.name not in inst.used and not _mentions(inst.layer, parameter.name):
-                shared.error(
-                    "unused-dim",
-                    f"{inst.layer.name} never uses its dim {parameter.name}",
-                    parameter.span,
-                    places=(Place(inst.layer.name_span, "this layer"),),
-                    help="leave it out of the brackets",
-                )
+        dims: list[Dim] = []
+        for name in argument.type.dims:
+            if isinstance(name, tree.Dots):
+                dots = dots or (root.new_dim("N", shared.free_size("N")),)
+                dims += dots
+                continue
+            try:
+                dims.append(root.dim(name.id, name.span))
+            except Mistake:
+                root.broken |= {name.id, argument.name}
+        if len({*dims}) != len(dims):
+            root.broken.add(argument.name)
+        if argument.name in root.broken:
+            root.wrong = True
+        else:
+            arguments.append((argument, Type(argument.type.dtype, tuple(dims))))
+    if layer.kind == "loss" and layer.results:
+        results = layer.results[0].span.to(layer.results[-1].span)
+        shared.error(
+            "loss-promises",
+            "a loss promises no result: it returns one scalar",
+            results,
+            help=_without_arrow(shared, results),
+        )
+        root.wrong = True
+    built = BuiltVariant(None, 0, None)
+    root.variants.append(built)
+
+    def finish(body: Body) -> None:
+        assert body.returned is not None and body.return_span is not None
+        if layer.kind == "loss":
+            body.report("loss", body.returned[0].id, body.return_span)
+
+    built.variant = elaborate_variant(root, arguments, dots, (), built, {}, finish)
+    return built if built.variant is not None else None
 
 
-def _mentions(layer: tree.Layer, name: str) -> bool:
-    types = [a.type for a in layer.arguments if a.type is not None] + [
-        r.type for r in layer.results
-    ]
-    return any(isinstance(d, tree.Name) and d.id == name for t in types for d in t.dims)
+def _root_dim(root: InstanceBuilder, parameter: DimParameter, alone: bool) -> None:
+    """Bind a bracketed dim of the entry: by the glossary, its default, the body, or the data."""
+    name = parameter.name
+    found = root.glossary_dim(name)
+    if found is not None:
+        size = found.size
+    elif parameter.default is not None:
+        size = root.size(parameter.default)
+    elif parameter.made_from is not None and not alone:
+        root.bound[name] = Pending(name, parameter.span)
+        root.outside[name] = Pending(name, parameter.span)
+        return
+    else:
+        size = root.shared.free_size(name)
+    root.bound[name] = root.new_dim(name, size)
+    root.outside[name] = None
+
+
+def _root_option(root: InstanceBuilder, argument: tree.Argument) -> None:
+    if argument.default is not None:
+        root.options[argument.name] = root.option_or_ref(argument.default, argument.name)
+        return
+    raise root.shared.error(
+        "option-not-given",
+        f"{root.layer.name} needs the option {argument.name}, and nothing gives it",
+        argument.span,
+        help=f"give it a default: {argument.name} = …, or a type, if it is a value",
+    )
+
+
+def _without_arrow(shared: Elaboration, results: Span) -> str:
+    """The header of a loss without its results, where it is on one line."""
+    head, arrow, rest = corrected(shared.diagnostics, results, "").rpartition("->")
+    return f"{head.rstrip()}{rest.strip()}" if arrow else ""
 
 
 def _in_order(instances: list[InstanceBuilder]) -> list[InstanceBuilder]:

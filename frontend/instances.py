@@ -1,4 +1,4 @@
-"""Layers in their places: dim parameters, options, declarations, and the variants of their bodies."""
+"""Layers in their places: what their names mean, and what is settled before anything runs."""
 
 from __future__ import annotations
 
@@ -6,106 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..ir.claim import Divides
-from ..ir.core import Child, Claim, Dim, Instance, Region, Type, Variable, Variant, join
-from ..ir.diagnostics import Diagnostic, Diagnostics, Place, Span
-from ..ir.size import DivisionByZero, Size, exact_quotient
+from ..ir.core import Child, Dim, Instance, Region, Type, Variable, Variant, join
+from ..ir.diagnostics import Place, Span
+from ..ir.size import Size
 from . import tree
 from .constants import (
-    FOLD_ERRORS,
     LayerRef,
     Mistake,
     OpRef,
-    fold,
-    fold_call,
-    fold_unary,
-    is_number,
-    plain,
 )
-from .wording import assigned, corrected, meant, some, spoken, written
+from .settled import Settled
+from .shared import Elaboration, Pending
+from .wording import assigned, meant, some
 
 if TYPE_CHECKING:
-    from .names import SourceFile
+    pass
 
 DEEPEST = 60  # instances inside instances; recursion is refused long before
-MOST_ERRORS = 100
-
-
-class Elaboration:
-    """What all instances of one entry share: messages, overrides, claims, the list of instances.
-
-    Args:
-        diagnostics: takes what is wrong.
-        main: the file whose glossary and constants the overrides change.
-        overrides: `--set` values by name.
-    """
-
-    def __init__(self, diagnostics: Diagnostics, main: SourceFile, overrides: dict[str, Any]):
-        self.diagnostics, self.main, self.overrides = diagnostics, main, overrides
-        self.claims: list[Claim] = []
-        self._claimed: set[tuple[Any, str]] = set()
-        self.free: list[str] = []
-        self.instances: list[InstanceBuilder] = []
-        self._reported: set[tuple[str, Span | str]] = set()
-
-    def error(self, code: str, message: str, span: Span | None, **more: Any) -> Mistake:
-        """Report a mistake once for each place; to be raised by the caller."""
-        key = (code, span if span is not None else message)
-        if key not in self._reported and len(self._reported) < MOST_ERRORS:
-            self._reported.add(key)
-            self.diagnostics.add(Diagnostic(code, message, span, **more))
-        return Mistake()
-
-    def forget(self, builder: InstanceBuilder) -> None:
-        """Drop an instance that was made in vain, with those inside of it."""
-        self.instances.remove(builder)
-        for record in builder.children.values():
-            if record.builder in self.instances:
-                self.forget(record.builder)
-
-    def claim(self, claim: Any, reason: str, span: Span) -> None:
-        """Record something that must hold of sizes."""
-        key = (claim, reason)
-        if key not in self._claimed:
-            self._claimed.add(key)
-            self.claims.append(Claim(claim, reason, span=span))
-
-    def free_size(self, name: str) -> Size:
-        """The size of a free dim."""
-        if name not in self.free:
-            self.free.append(name)
-        return Size.free(name)
-
-
-@dataclass
-class DimParameter:
-    """A dim between a layer's brackets: its name, default, and what it is made from (`C -> Co`)."""
-
-    name: str
-    default: tree.Expr | None
-    made_from: str | None
-    span: Span
-
-
-def dim_parameters(layer: tree.Layer) -> list[DimParameter]:
-    """The dims between a layer's brackets, in order."""
-    found = []
-    for item in layer.dims:
-        if isinstance(item.left, tree.Name):
-            default = item.value if item.right is None else None
-            found.append(DimParameter(item.left.id, default, None, item.left.span))
-            if isinstance(item.right, tree.Name):
-                right = item.right
-                found.append(DimParameter(right.id, item.value, item.left.id, right.span))
-    return found
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A dim right of an arrow whose size the body settles."""
-
-    name: str
-    span: Span
 
 
 @dataclass
@@ -128,7 +45,7 @@ class BuiltVariant:
     settled: dict[str, Dim] = field(default_factory=dict)
 
 
-class InstanceBuilder:
+class InstanceBuilder(Settled):
     """One instance under construction.
 
     Attributes:
@@ -194,7 +111,7 @@ class InstanceBuilder:
             return self.local[name]
         if declared and name in declared:
             return declared[name]
-        return self._glossary_dim(name)
+        return self.glossary_dim(name)
 
     def dim(self, name: str, span: Span, declared: dict[str, Dim] | None = None) -> Dim:
         """The dim that a name means here; a mistake if there is none or its size is not settled."""
@@ -256,7 +173,7 @@ class InstanceBuilder:
             help=help,
         )
 
-    def _glossary_dim(self, name: str) -> Dim | None:
+    def glossary_dim(self, name: str) -> Dim | None:
         origin = (self.file.name, name)
         if origin in self.glossary:
             return self.glossary[origin]
@@ -264,12 +181,7 @@ class InstanceBuilder:
         if declaration is None:
             return None
         if name in self._resolving:
-            raise self.shared.error(
-                "size-cycle",
-                f"the size of {name} is written with itself",
-                declaration.span,
-                facts=(" → ".join([*self._resolving[self._resolving.index(name) :], name]),),
-            )
+            raise self.cycle(name, declaration.span)
         main = self.file is self.shared.main
         if main and name in self.shared.overrides:
             size = Size.of(self.shared.overrides[name])
@@ -285,223 +197,25 @@ class InstanceBuilder:
         self.glossary[origin] = dim
         return dim
 
+    def cycle(self, name: str, span: Span) -> Mistake:
+        """Report a size or constant that is written with itself; each cycle once."""
+        chain = self._resolving[self._resolving.index(name) :]
+        if self.file.cyclic.issuperset(chain):
+            return Mistake()
+        self.file.cyclic.update(chain)
+        return self.shared.error(
+            "size-cycle",
+            f"{name} is written with itself",
+            span,
+            facts=(" → ".join([*chain, name]),),
+        )
+
     def dotted_dim(self, outer: Dim, number: str, name: str) -> Dim:
         """The dim that stands for a caller's dim in `...`; the same for the same name and size."""
         key = (name, outer.size, number)
         if key not in self.dotted:
             self.dotted[key] = self.new_dim(name, outer.size)
         return self.dotted[key]
-
-    # Constants and sizes.
-
-    def size(self, node: tree.Expr, declared: dict[str, Dim] | None = None) -> Size:
-        """The size that an integer expression of dims and constants means; at least 1."""
-        outer, self._sizing = self._sizing, True
-        try:
-            value = plain(self.constant(node, declared))
-        finally:
-            self._sizing = outer
-        if isinstance(value, bool) or not isinstance(value, int | Size):
-            if isinstance(value, OpRef | LayerRef):
-                value = "an op or a layer"
-            words = written(self.shared.diagnostics, node.span)
-            raise self.shared.error(
-                "not-a-size",
-                f"a size is a whole number; this is {spoken(value)}",
-                node.span,
-                facts=self._sizes_in(node, declared),
-                help=f"floor({words}) rounds down"
-                if isinstance(value, float) and not isinstance(node, tree.Number)
-                else "",
-            )
-        if isinstance(value, int) and value < 1:
-            raise self.shared.error(
-                "not-a-size",
-                f"a size is at least 1; this is {value}",
-                node.span,
-                facts=self._sizes_in(node, declared),
-            )
-        return Size.of(value)
-
-    def _sizes_in(self, node: tree.Expr, declared: Any) -> tuple[str, ...]:
-        """What the names in an expression stand for, as a fact: `D = 100 (by --set), H = 8`."""
-        facts: dict[str, str] = {}
-
-        def visit(inner: tree.Expr) -> None:
-            match inner:
-                case tree.Name(id=name):
-                    value = self.try_constant(inner, declared)
-                    if isinstance(value, int | float | Size):
-                        given = self.file is self.shared.main and name in self.shared.overrides
-                        facts[name] = f"{name} = {spoken(value)}{' (by --set)' if given else ''}"
-                case tree.Unary(operand=operand):
-                    visit(operand)
-                case tree.Binary(left=left, right=right):
-                    visit(left)
-                    visit(right)
-                case tree.Call(arguments=arguments):
-                    for argument in arguments:
-                        visit(argument)
-
-        visit(node)
-        return (", ".join(facts.values()),) if facts else ()
-
-    def constant(self, node: tree.Expr, declared: dict[str, Dim] | None = None) -> Any:
-        """The value of an expression of constants, options and sizes; a mistake if it is none."""
-        value = self.try_constant(node, declared)
-        if value is NotImplemented:
-            raise self._not_constant(node, declared)
-        return value
-
-    def _not_constant(self, node: tree.Expr, declared: Any) -> Mistake:
-        """Report an expression that is not constant, at the name that is to blame if there is one."""
-        match node:
-            case tree.Name(id=name):
-                if isinstance(self.find_dim(name, declared), Pending):
-                    self.dim(name, node.span, declared)
-                if name[:1].isupper():
-                    return self.unknown_dim(name, node.span, declared)
-                if name not in {a.name for a in self.layer.arguments} | {*assigned(self.layer.body)}:
-                    return self.unknown_name(node)
-            case tree.Unary(operand=operand):
-                return self._not_constant(operand, declared)
-            case tree.Binary(left=left, right=right):
-                for side in (left, right):
-                    if self.try_constant(side, declared) is NotImplemented:
-                        return self._not_constant(side, declared)
-        return self.shared.error(
-            "not-a-constant",
-            "this must be known before anything runs",
-            node.span,
-            facts=("it may be made of numbers, constants, options and dims",),
-        )
-
-    def try_constant(
-        self, node: tree.Expr, declared: dict[str, Dim] | None = None, hidden: Any = ()
-    ) -> Any:
-        """The value of a constant expression; NotImplemented if it is not constant.
-
-        Args:
-            hidden: names of values, which hide constants of the same name.
-        """
-        match node:
-            case tree.Number() | tree.Constant():
-                return node.value
-            case tree.Name(id=name):
-                if name in hidden:
-                    return NotImplemented
-                return self._named_constant(name, node.span, declared)
-            case tree.Unary(op=op, operand=operand):
-                value = self.try_constant(operand, declared, hidden)
-                return fold_unary(op, value)
-            case tree.Binary(op=op, left=left, right=right):
-                a = self.try_constant(left, declared, hidden)
-                b = self.try_constant(right, declared, hidden)
-                return self.fold(op, a, b, node, declared)
-            case tree.Call(callee=tree.Name(id=name), dims=None, keywords=()):
-                values = [self.try_constant(a, declared, hidden) for a in node.arguments]
-                if name in hidden or name in self.children:
-                    return NotImplemented
-                return self.fold_call(name, values, node)
-            case tree.Tuple(items=items):
-                values = [self.try_constant(a, declared, hidden) for a in items]
-                return NotImplemented if NotImplemented in values else tuple(map(plain, values))
-        return NotImplemented
-
-    def fold_call(self, name: str, values: list[Any], node: tree.Expr) -> Any:
-        """A function of constants; NotImplemented where it is not one."""
-        if any(v is NotImplemented or not is_number(v) for v in values):
-            return NotImplemented
-        try:
-            return fold_call(name, values)
-        except FOLD_ERRORS as error:
-            shown = f"{name}({', '.join(spoken(plain(v)) for v in values)})"
-            raise self._no_value(shown, error, node) from None
-
-    def fold(self, op: str, a: Any, b: Any, node: tree.Binary, declared: Any = None) -> Any:
-        """An operator on constants; NotImplemented where it is not to be settled here."""
-        if a is NotImplemented or b is NotImplemented:
-            return NotImplemented
-        a, b = plain(a), plain(b)
-        if op in ("==", "!=") and not (isinstance(a, Size) or isinstance(b, Size)):
-            return (a == b) == (op == "==")
-        if op in ("and", "or") and not isinstance(a, Size) and not isinstance(b, Size):
-            return (a and b) if op == "and" else (a or b)
-        if not is_number(a) or not is_number(b):
-            return NotImplemented
-        try:
-            if op == "/" and isinstance(a, int | Size) and isinstance(b, int | Size):
-                whole = exact_quotient(a, b)
-                if whole is not None:
-                    return plain(whole)
-                if self._sizing:
-                    return self._quotient(a, b, node, declared)
-            return fold(op, a, b)
-        except FOLD_ERRORS as error:
-            raise self._no_value(f"{spoken(a)} {op} {spoken(b)}", error, node) from None
-
-    def _quotient(self, a: int | Size, b: int | Size, node: tree.Binary, declared: Any) -> Size:
-        """A division of sizes, which must come out whole: for numbers it does not, else a claim."""
-        diagnostics = self.shared.diagnostics
-        words = written(diagnostics, node.span)
-        if isinstance(a, Size) or isinstance(b, Size):
-            self.shared.claim(Divides(Size.of(b), Size.of(a)), f"{words} is a size", node.span)
-            return Size.of(a) // Size.of(b)
-        if b == 0:
-            raise ZeroDivisionError
-        left, right = (written(diagnostics, n.span) for n in (node.left, node.right))
-        floor = corrected(diagnostics, node.span, f"{left} // {right}") if left and right else ""
-        raise self.shared.error(
-            "does-not-divide",
-            f"{words or 'this size'} does not come out whole: {a} / {b} is {a / b:g}",
-            node.span,
-            facts=self._sizes_in(node, declared),
-            help=f"{floor}    # rounds down" if floor else "",
-        )
-
-    def _no_value(self, shown: str, error: Exception, node: tree.Expr) -> Mistake:
-        zero = isinstance(error, ZeroDivisionError | DivisionByZero)
-        if isinstance(error, OverflowError):
-            message = "this number is too large"
-        elif zero and isinstance(node, tree.Binary):
-            message = "this divides by 0"
-        else:
-            message = "this has no value"
-        words = written(self.shared.diagnostics, node.span)
-        return self.shared.error(
-            "no-value", message, node.span, facts=(f"it is {shown}",) if shown != words else ()
-        )
-
-    def _named_constant(self, name: str, span: Span, declared: Any) -> Any:
-        if name in self.options:
-            self.used.add(name)
-            return self.options[name]
-        if name in self.file.consts:
-            if self.file is self.shared.main and name in self.shared.overrides:
-                return self.shared.overrides[name]
-            if name in self._constants:
-                return self._constants[name]
-            if name in self._resolving:
-                chain = self._resolving[self._resolving.index(name) :]
-                raise self.shared.error(
-                    "size-cycle",
-                    f"{name} is written with itself",
-                    self.file.consts[name].span,
-                    facts=(" → ".join([*chain, name]),),
-                )
-            self._resolving.append(name)
-            outer, self._sizing = self._sizing, False
-            try:
-                value = plain(self.constant(self.file.consts[name].value))
-            finally:
-                self._resolving.pop()
-                self._sizing = outer
-            self._constants[name] = value
-            return value
-        dim = self.find_dim(name, declared)
-        if isinstance(dim, Dim):
-            return plain(dim.size)
-        return NotImplemented
 
     # What the layer declares.
 

@@ -9,8 +9,9 @@ from ..ir.core import Child, Dim, Op, Type, Value, Variant, attributes, axes, wa
 from ..ir.diagnostics import Place
 from . import tree
 from .constants import LayerRef, Mistake, is_constant, plain
-from .instances import BuiltVariant, ChildRecord, InstanceBuilder, Pending
+from .instances import BuiltVariant, ChildRecord, InstanceBuilder
 from .matching import Matcher
+from .shared import Pending
 from .uses import instance
 from .values import Many, Val
 from .variants import elaborate_variant
@@ -200,6 +201,7 @@ def _arguments(
             f"{child.layer.name} takes {count(len(values), 'value') if values else 'no values'}",
             node.arguments[len(values)].span,
             places=(Place(child.layer.span, "declared here"),),
+            facts=(f"it takes {listed(a.name for a in values)}",) if values else (),
         )
     for argument, expression in zip(values, node.arguments, strict=False):
         given[argument.name] = (body.single(body.expr(expression), expression), expression)
@@ -234,7 +236,7 @@ def _arguments(
 def _argument(
     body: Body, matcher: Matcher, argument: tree.Argument, result: Any, node: tree.Expr
 ) -> int:
-    """The id of an argument; a constant is expanded over the dims that the layer declares for it."""
+    """The id of an argument; a constant is expanded over the dims that the layer declares."""
     if not is_constant(plain(result)):
         return body.value(result, node)
     id = body.value(result, node, argument.type.dtype)
@@ -293,7 +295,8 @@ def _emit_call(
             twice = next(d for d in dims if dims.count(d) > 1)
             raise body.shared.error(
                 "dim-twice", f"the result would have {twice.name} twice", node.span,
-                facts=("a tensor has each dim once",), help="give the layer another dim for one of them",
+                facts=("a tensor has each dim once",),
+                help="give the layer another dim for one of them",
             )  # fmt: skip
         if mode == "each" or (mode == "repeat" and index not in kept):
             dims = (along, *dims)

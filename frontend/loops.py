@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..ir.core import Op, Region, Type, Value, attributes
-from ..ir.diagnostics import Place
+from ..ir.diagnostics import Place, Span
 from . import tree
 from .constants import Mistake, is_constant
+from .wording import corrected, count, listed
 
 if TYPE_CHECKING:
     from .body import Body
@@ -71,10 +72,15 @@ def if_train(
     for (name, _), (a, b) in zip(merged, pairs, strict=True):
         first, second = body.builder.type(a), body.builder.type(b)
         if first.dims != second.dims or first.kind != second.kind:
+            spans = [s for s in (_assigned_at(end[1].get(name)) for end in ends) if s is not None]
+            where = spans[-1] if spans else node.span
+            shown = (body.shown(a), body.shown(b))
             raise body.shared.error(
                 "branches-differ",
-                f"{name} is {first} in training and {second} otherwise",
-                node.span,
+                f"{name} is {shown[0]} in training and {shown[1]} otherwise",
+                where,
+                caption=shown[1] if len(spans) == 2 else "",
+                places=(Place(spans[0], shown[0]),) if len(spans) == 2 else (),
                 help="both branches must give it the same dims",
             )
         body.statement = name
@@ -90,6 +96,10 @@ def if_train(
             body.states[name] = id
         else:
             body.names[name] = Val(id, node.span)
+
+
+def _assigned_at(bound: Any) -> Span | None:
+    return getattr(bound, "span", None)
 
 
 def _ids(body: Body, ends: list, given: list[Any], node: tree.If) -> list[int]:
@@ -120,10 +130,11 @@ def scan(body: Body, node: tree.Scan) -> None:
         if along not in builder.type(id).dims:
             raise body.shared.error(
                 "scan-without-dim",
-                f"{keyword.name} has no {along.name} to run along: it is {builder.type(id)}",
+                f"{keyword.name} has no {along.name} to run along: it is {body.shown(id)}",
                 keyword.value.span,
                 places=(Place(node.along.span, "the scan runs along this dim"),),
-                help=f"what is the same at every step is simply read in the body: leave {keyword.name} out",
+                facts=("what is the same at every step is simply read in the body",),
+                help=f"leave {keyword.name} out of the parentheses",
             )
     carried = [
         body.value(body.expr(k.value, (f"{k.name}.first",)), k.value, "float") for k in node.carry
@@ -134,7 +145,7 @@ def scan(body: Body, node: tree.Scan) -> None:
                 "carry-has-dim",
                 f"{keyword.name} is carried along {along.name} and cannot have it",
                 keyword.value.span,
-                facts=(f"it is {builder.type(id)}",),
+                facts=(f"it is {body.shown(id)}",),
             )
 
     outside = dict(body.names)
@@ -147,6 +158,7 @@ def scan(body: Body, node: tree.Scan) -> None:
         arguments.append(argument)
         body.names[keyword.name] = Val(argument.id, keyword.span)
     body.inside.append("scan")
+    outer_step = body.steps.get(along)
     body.steps[along] = step.id
     builder.open()
     broken_before, body.broken = body.broken, False
@@ -158,7 +170,10 @@ def scan(body: Body, node: tree.Scan) -> None:
         if isinstance(statement, tree.Emit):
             if index != len(statements) - 1:
                 body.shared.error(
-                    "after-emit", "`emit` is the last statement of a scan", statement.span
+                    "after-emit",
+                    "`emit` is the last statement of a scan",
+                    statement.span,
+                    places=(Place(statements[-1].span, "move it below this line"),),
                 )
                 body.broken = True
             emits, emit_span, statements = statement.values, statement.span, statements[:index]
@@ -178,6 +193,8 @@ def scan(body: Body, node: tree.Scan) -> None:
         ops = builder.close()
         body.inside.pop()
         del body.steps[along]
+        if outer_step is not None:
+            body.steps[along] = outer_step
         broken, body.broken = body.broken, broken_before or body.broken
         inner_names, body.names = body.names, outside
     if broken:
@@ -188,9 +205,12 @@ def scan(body: Body, node: tree.Scan) -> None:
             bound = inner_names[keyword.name]
             raise body.shared.error(
                 "carry-changes",
-                f"{keyword.name} begins as {before} and becomes {after}",
+                f"{keyword.name} begins as {body.shown(first)} and becomes {body.shown(end)}",
                 bound.span if isinstance(bound, Val) else node.span,
-                places=(Place(keyword.span, "what is carried keeps its dims"),),
+                caption=body.shown(end),
+                places=(Place(keyword.span, body.shown(first)),),
+                facts=("what is carried keeps its dims from step to step",),
+                help=_first(body, keyword, before, after, end),
             )
     results = [
         Value(-1, builder.type(c), body.label(f"{k.name}.last", "scan"))
@@ -200,13 +220,8 @@ def scan(body: Body, node: tree.Scan) -> None:
         target = node.targets[index].id if index < len(node.targets) else f"emit.{index}"
         type_ = builder.type(id)
         results.append(Value(-1, type_.with_dims((*type_.dims, along)), body.label(target, "scan")))
-    if len(node.targets) != len(emitted) and node.targets:
-        raise body.shared.error(
-            "wrong-number-of-results",
-            f"the scan emits {len(emitted)} values for {len(node.targets)} names",
-            emit_span,
-            places=(Place(node.targets[0].span.to(node.targets[-1].span), "assigned here"),),
-        )
+    if len(node.targets) != len(emitted):
+        raise _emit_mistake(body, node, len(emitted), emit_span)
     region = Region(tuple(arguments), ops, (*last, *emitted))
     attrs = attributes(along=along, carry=len(carried))
     ids = builder.append(
@@ -216,3 +231,43 @@ def scan(body: Body, node: tree.Scan) -> None:
         body.names[keyword.name] = Val(id, keyword.span)
     for target, id in zip(node.targets, ids[len(carried) :], strict=True):
         body.bind(target, Val(id, target.span))
+
+
+def _emit_mistake(body: Body, node: tree.Scan, emitted: int, emit_span: Span) -> Mistake:
+    """Report a scan that emits more or less than what is assigned."""
+    if not node.targets:
+        return body.shared.error(
+            "wrong-number-of-results",
+            f"the scan emits {count(emitted, 'value')}, and nothing is assigned",
+            emit_span,
+            help=f"ys = scan[{node.along.id}](…)",
+        )
+    first, last = node.targets[0].span, node.targets[-1].span
+    names = listed(t.id for t in node.targets)
+    if not emitted:
+        what = node.carry[0].name if node.carry else "…"
+        return body.shared.error(
+            "wrong-number-of-results",
+            f"{names} {'is' if len(node.targets) == 1 else 'are'} assigned, "
+            "but the scan emits nothing",
+            first.to(last),
+            help=f"end its body with: emit {what}",
+        )
+    return body.shared.error(
+        "wrong-number-of-results",
+        f"the scan emits {count(emitted, 'value')} for {count(len(node.targets), 'name')}",
+        emit_span,
+        places=(Place(first.to(last), "assigned here"),),
+    )
+
+
+def _first(body: Body, keyword: tree.Keyword, before: Type, after: Type, end: int) -> str:
+    """A first value with the dims that the last one has, where the first was made of a constant."""
+    match keyword.value:
+        case tree.Call(callee=tree.Name(id="zeros" | "ones" as maker)) if before.kind == after.kind:
+            if set(before.dims) <= set(after.dims):
+                shown = body.shown(end)
+                dims = shown[shown.index("[") :]
+                words = f"{maker}{dims}()"
+                return corrected(body.shared.diagnostics, keyword.value.span, words)
+    return ""

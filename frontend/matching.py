@@ -8,7 +8,8 @@ from ..ir.core import Dim, Type
 from ..ir.diagnostics import Place
 from ..ir.size import Size
 from . import tree
-from .instances import BuiltVariant, InstanceBuilder, Pending
+from .instances import BuiltVariant, InstanceBuilder
+from .shared import Pending
 from .wording import type_text
 
 if TYPE_CHECKING:
@@ -129,14 +130,14 @@ class Matcher:
                 self.dots = tuple(self._dotted(left))
             for outer in left:
                 if outer not in self.dots_outside:
+                    stands = ", ".join(d.name for d in self.dots_outside)
                     raise shared.error(
                         "dim-left-over",
-                        f"{argument.name} has {outer.name}, which the first argument with `...` lacks",
+                        f"{argument.name} has {outer.name}, "
+                        "which the first argument with `...` lacks",
                         node.span,
                         places=place,
-                        facts=(
-                            f"`...` stands for [{', '.join(d.name for d in self.dots_outside)}] here",
-                        ),
+                        facts=(f"`...` stands for [{stands}] here",),
                     )
                 inner.append(self.dots[self.dots_outside.index(outer)])
         elif left:

@@ -21,6 +21,8 @@ class SourceFile:
         path: where it was read from; None for text that never was a file.
         dims, consts, layers, imports: what it declares.
         missing: imports that could not be read.
+        reached: the layers that have been elaborated.
+        cyclic: dims and constants that are written with themselves, and have been reported.
     """
 
     name: str
@@ -31,6 +33,8 @@ class SourceFile:
     layers: dict[str, tree.Layer] = field(default_factory=dict)
     imports: dict[str, SourceFile] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
+    reached: set[str] = field(default_factory=set)
+    cyclic: set[str] = field(default_factory=set)
 
     def last(self, kind: str) -> tree.Layer | None:
         """The last layer of a kind (`loss`, `model`): the default one."""
@@ -59,7 +63,9 @@ def _load(path, diagnostics, name, chain, loaded) -> SourceFile | None:
         raw = path.read_bytes() if path.stat().st_size <= LARGEST else None
     except OSError as error:
         reason = "is a folder" if path.is_dir() else (error.strerror or "cannot be read").lower()
-        diagnostics.error("cannot-read", f"{name}: {reason}", help="name a model file (*.nw)")
+        close = nearest(path.name, (p.name for p in path.parent.glob("*.nw") if p != path))
+        help = f"{path.parent / close[0]}" if close else "name a model file (*.nw)"
+        diagnostics.error("cannot-read", f"{name}: {reason}", help=help)
         return None
     if raw is None:
         diagnostics.error(
@@ -123,7 +129,7 @@ def _declare(text, path, name, diagnostics, chain, loaded) -> SourceFile | None:
 
 
 def _import(item: tree.Import, file: SourceFile, diagnostics, chain, loaded) -> SourceFile | None:
-    """The file that an import names: beside the importer, else a chapter of the standard library."""
+    """The file that an import names: beside the importer, else a chapter of the library."""
     folder = file.path.parent if file.path is not None else LIBRARY
     beside = folder / f"{item.name}.nw"
     library = LIBRARY / f"{item.name}.nw"
@@ -143,7 +149,8 @@ def _import(item: tree.Import, file: SourceFile, diagnostics, chain, loaded) -> 
         close = nearest(item.name, known)
         diagnostics.error(
             "unknown-import",
-            f"there is no {item.name}.nw beside {Path(file.name).name}, nor such a chapter of the library",
+            f"there is no {item.name}.nw beside {Path(file.name).name}, "
+            "nor such a chapter of the library",
             item.span,
             facts=(f"there is: {', '.join(known)}",) if known else (),
             help=f"import {close[0]}" if close else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ..ir.core import Dim
@@ -57,10 +58,18 @@ def shape_mistake(
         stated = str(body.builder.type(operand))
         facts = [f.replace(stated, type_) for f in facts]
         message, help = message.replace(stated, type_), help.replace(stated, type_)
+    message = re.sub(r"that of (\w+) is \1$", r"\1 is free", message)
     if name in SYMBOLS:
         message = message.replace(f" {name} ", f" {SYMBOLS[name]} ")
-    places += body.origins(operands, main)
+    places += body.origins(operands if main is None else (operands[main],))
     suggestion = _suggestion(body, error, name, operands, node, words)
+    facts += _same_size(body, error, operands)
+    if error.code in ("no-fan-in", "no-fan-out") and help:
+        suggestion = corrected(body.shared.diagnostics, node.span, help)
+    if error.code == "not-a-bool" and main is not None and main < len(words):
+        word = written(body.shared.diagnostics, at)
+        simple = isinstance(words[main], tree.Name | tree.Call)
+        suggestion = corrected(body.shared.diagnostics, at, f"{word} != 0") if simple else ""
     if error.code in ("not-int", "not-an-int") and main is not None:
         argument = body.argument(operands[main])
         if argument is not None and argument.type is not None and argument.type.dtype == "float":
@@ -76,6 +85,23 @@ def shape_mistake(
         facts=tuple(facts),
         help=suggestion or help,
     )
+
+
+def _same_size(body: Body, error: ShapeError, operands: tuple[int, ...]) -> list[str]:
+    """A fact, where two operands would align if one dim had the other's name."""
+    if error.code != "dims-do-not-align" or len(operands) != 2:
+        return []
+    first, second = (body.order_of(o) for o in operands)
+    alone = [[d for d in a if d not in b] for a, b in ((first, second), (second, first))]
+    if [len(dims) for dims in alone] == [1, 1]:
+        (a,), (b,) = alone
+        if a.size == b.size and a.name != b.name:
+            return [
+                f"{a.name} and {b.name} have one size: rename[{b.name} -> {a.name}](…) aligns them"
+            ]
+        if a.name == b.name:
+            return [f"there are two dims {a.name} here: one has the size {a.size}, one {b.size}"]
+    return []
 
 
 def _is_constant(body: Body, id: int) -> bool:

@@ -7,7 +7,8 @@ from ..ir.diagnostics import Place
 from ..ir.size import Size
 from . import tree
 from .constants import LayerRef, Mistake
-from .instances import DEEPEST, ChildRecord, DimParameter, InstanceBuilder, Pending, dim_parameters
+from .instances import DEEPEST, ChildRecord, InstanceBuilder
+from .shared import DimParameter, Pending, dim_parameters
 from .wording import (
     bound_by,
     corrected,
@@ -72,7 +73,7 @@ def unknown_layer(parent: InstanceBuilder, node: tree.Name | tree.Member) -> Mis
     help = meant(shared.diagnostics, node.span, name, file.layers)
     if elsewhere:
         help = corrected(shared.diagnostics, node.span, elsewhere[0])
-    known = some(sorted(n for n, layer in file.layers.items() if layer.kind == "layer"))
+    known = some(sorted(n for n, layer in file.layers.items() if layer.kind != "loss"))
     return shared.error(
         "unknown-layer",
         f"no layer is called {name}",
@@ -345,8 +346,7 @@ def _declare(inst: InstanceBuilder, statements, in_train: bool) -> None:
         try:
             match node:
                 case tree.Dims():
-                    for dim in node.items:
-                        _local_dim(inst, dim)
+                    _local_dims(inst, node)
                 case tree.Param() | tree.State() | tree.Use() if in_train:
                     what = {tree.Param: "param", tree.State: "state"}.get(type(node), "use")
                     raise inst.shared.error(
@@ -368,8 +368,6 @@ def _declare(inst: InstanceBuilder, statements, in_train: bool) -> None:
                 inst.broken.update(name for name, _ in bound_by(node))
             elif isinstance(node, tree.Param | tree.State | tree.Use):
                 inst.broken.add(node.name)
-            elif isinstance(node, tree.Dims):
-                inst.broken.update(d.name for d in node.items if d.name not in inst.local)
 
 
 def _declare_if(inst: InstanceBuilder, node: tree.If, in_train: bool) -> None:
@@ -393,6 +391,16 @@ def _declares(node: tree.If) -> bool:
         isinstance(s, kinds) or (isinstance(s, tree.If) and _declares(s))
         for s in (*node.then, *node.orelse)
     )
+
+
+def _local_dims(inst: InstanceBuilder, node: tree.Dims) -> None:
+    for dim in node.items:
+        try:
+            _local_dim(inst, dim)
+        except Mistake:
+            inst.wrong = True
+            if dim.name not in {**inst.bound, **inst.local}:
+                inst.broken.add(dim.name)
 
 
 def _local_dim(inst: InstanceBuilder, node: tree.DimDecl) -> None:

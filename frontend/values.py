@@ -148,7 +148,7 @@ class Values:
                 words.append("...")
         return f"{type_.kind if type_.kind != 'float' else ''}[{', '.join(words)}]"
 
-    def origins(self, operands: tuple[int, ...], main: int | None = None) -> tuple[Place, ...]:
+    def origins(self, operands: tuple[int, ...]) -> tuple[Place, ...]:
         """Where operands of a wrong op were declared, if they are declared arrays."""
         places = []
         for id in operands:
@@ -266,7 +266,7 @@ class Values:
             raise self.shared.error(
                 "not-a-value", f"{name} is {what}, not a value", node.span, help=f"{name}(…)"
             )
-        raise inst.unknown_name(node, self.names)
+        raise inst.unknown_name(node, [n for n, v in self.names.items() if v is not BROKEN])
 
     def _bound(self, node: tree.Name, bound: Any) -> Any:
         if bound is BROKEN:
@@ -303,24 +303,23 @@ class Values:
         record = self.names.get(parts[0])
         if record is BROKEN:
             raise Mistake
-        for index, part in enumerate(parts[1:-1], 1):
+        for index, part in enumerate(parts[:-1]):
+            if index:
+                record = record.builder.children.get(part)
             if not isinstance(record, ChildRecord):
-                break
-            record = record.builder.children.get(part)
-            if record is not None and record.child.mode != "one":
+                raise self._not_an_instance(node, parts, index)
+            if record.child.mode != "one":
+                along = record.child.along
                 raise self.shared.error(
-                    "inside-repeat",
-                    f"{'.'.join(parts[: index + 1])} is one of several copies",
+                    "one-of-several",
+                    f"{'.'.join(parts[: index + 1])} has {along} copies, "
+                    f"so there is not one {parts[-1]}",
                     node.span,
-                    help="pass the value out of the repeated layer as a result",
+                    places=(Place(record.child.span, "made here"),) if record.child.span else (),
+                    help="let the layer return what is needed: results come back stacked "
+                    f"along {along}",
                 )
-        if not isinstance(record, ChildRecord):
-            raise self.shared.error(
-                "unknown-name",
-                f"{'.'.join(parts[:-1])} is not an instance",
-                node.span,
-                facts=("`instance.parameter` reads a parameter of an instance made by `use`",),
-            )
+        assert isinstance(record, ChildRecord)
         builder = record.builder
         variable = builder.params.get(parts[-1])
         if variable is None:
@@ -343,6 +342,32 @@ class Values:
         attrs = attributes(name=variable.name, child=".".join(parts[:-1]))
         return Val(
             self.builder.append(Op("param", (), (value,), attrs, span=node.span))[0], node.span
+        )
+
+    def _not_an_instance(self, node: tree.Member, parts: list[str], index: int) -> Mistake:
+        """Report a name with dots that leads to no instance."""
+        inst, name = self.instance, parts[index]
+        if name in inst.broken or name in inst.file.missing:
+            return Mistake()
+        lead = "".join(f"{p}." for p in parts[:index])
+        record: Any = self.names.get(parts[0])
+        known = list(inst.children)
+        for part in parts[1:index] if index else ():
+            record = record.builder.children[part]
+        if index:
+            known = list(record.builder.children)
+        if name in inst.file.imports:
+            message = f"{'.'.join(parts)} is not a value: {name} is a file that is imported"
+            help = f"use … = {'.'.join(parts)}"
+        else:
+            message = f"{lead}{name} is not an instance"
+            help = meant(self.shared.diagnostics, node.span, name, known, lead)
+        return self.shared.error(
+            "unknown-name",
+            message,
+            node.span,
+            facts=("`instance.parameter` reads a parameter of an instance made by `use`",),
+            help=help,
         )
 
     def _call(self, node: tree.Call, labels) -> Any:
@@ -402,7 +427,15 @@ class Values:
         if isinstance(value, Size):
             return self.builder.add("size", size=value, span=node.span)
         if value is None or not isinstance(value, bool | int | float):
-            raise self.shared.error("not-a-value", "none is not a value", node.span)
+            words = written(self.shared.diagnostics, node.span)
+            raise self.shared.error(
+                "not-a-value",
+                f"{words} is none here, which is not a value"
+                if words != "none"
+                else "none is not a value",
+                node.span,
+                help=f"ask first: if {words} != none:" if words.isidentifier() else "",
+            )
         own = "bool" if isinstance(value, bool) else "int" if isinstance(value, int) else "float"
         if want == "float" or own == "float":
             own, value = "float", float(value)

@@ -9,7 +9,8 @@ from ..ir.diagnostics import Place, Span
 from . import tree
 from .body import Body
 from .constants import Mistake
-from .instances import BuiltVariant, InstanceBuilder, Pending
+from .instances import BuiltVariant, InstanceBuilder
+from .shared import Pending
 from .values import Val
 from .wording import assigned, corrected, count, listed, type_text, wrapped, written
 
@@ -183,7 +184,7 @@ def _lacks(body: Body, promise: tree.Result, value: Val, fact: str, left, missin
     words = written(body.shared.diagnostics, value.span)
     for a in left:
         for b in missing:
-            if a.size == b.size and words and not help:
+            if a.size == b.size and words and not help and not words.startswith("rename["):
                 help = wrapped(
                     body.shared.diagnostics, value.span, f"rename[{a.name} -> {b.name}]("
                 )

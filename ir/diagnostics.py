@@ -109,6 +109,9 @@ class Diagnostics:
             raise InputError(self.errors, self.sources)
 
 
+MANY = 400
+
+
 def nearest(word: str, choices: Iterable[str], limit: int = 1) -> list[str]:
     """The choices most like a word, for «did you mean»; empty when none is near.
 
@@ -117,6 +120,8 @@ def nearest(word: str, choices: Iterable[str], limit: int = 1) -> list[str]:
     import difflib
 
     names = sorted(set(choices))
+    if len(names) > MANY:  # comparing is slow: only those that begin alike
+        names = [n for n in names if n[:1] == word[:1] and abs(len(n) - len(word)) < 3][:MANY]
     same = [n for n in names if n.lower() == word.lower() and n != word]
     return (same + [n for n in difflib.get_close_matches(word, names, limit) if n not in same])[
         :limit
