@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..ir.core import Dim, Instance, Op, Region, Value, Variant, walk
 from ..ir.effects import CALLS, Effects, effects, salt
-from ..ir.registry import Code, Levels, names
+from ..ir.registry import Code, Levels, lookup, names
 from ..ir.size import Size
 from .naming import fresh, identifier, quoted
 from .source import OpSource, letters
@@ -37,8 +37,9 @@ class Function:
             self.values.update((r.id, r) for r in op.results)
             for region in op.regions:
                 self.values.update((a.id, a) for a in region.arguments)
+        self.numbers = _numbers(variant.ops)
         self.child_state: dict[str, str] = {}
-        self.metrics: list[str] = []
+        self.metrics: list[tuple[frozenset[str], str]] = []  # what reports them, and an entry
         self.line = 0
 
     def dim(self, dim: Dim) -> str:
@@ -270,6 +271,7 @@ class Body:
         source = OpSource(
             op, types, orders, args, function.size, letters(_dims(op, orders)),
             lambda: self._drawing_key(op), function.dim,
+            {i for i, o in enumerate(op.operands) if o in function.numbers},
         )  # fmt: skip
         code = source.write()
         self.model.use(*source.helpers)
@@ -308,7 +310,25 @@ class Body:
             factors = [c.text if c.level >= Levels.UNARY else f"({c.text})" for c in (value, weight)]
             joined = f"{' * '.join(factors)}, {weight.text}"
         self._hold(joined)
-        self.function.metrics.append(f"{quoted(op['name'])}: ({joined})")
+        self.function.metrics.append(
+            (frozenset([str(op["name"])]), f"{quoted(op['name'])}: ({joined})")
+        )
+
+    def metrics(self, entries: list[tuple[frozenset[str], str]]) -> str:
+        """Source of a dict of metrics; where several calls report the same, they are added up."""
+        groups: list[tuple[set[str], list[str]]] = []
+        for origins, text in entries:
+            group = next((g for g in groups if not g[0] & origins), None)
+            if group is None:
+                group = (set(), [])
+                groups.append(group)
+            group[0].update(origins)
+            group[1].append(text)
+        dicts = ["{" + ", ".join(texts) + "}" for _, texts in groups] or ["{}"]
+        if len(dicts) == 1:
+            return dicts[0]
+        self.model.use("joined")
+        return f"joined({', '.join(dicts)})"
 
     def _hold(self, text: str) -> None:
         """Keep the names in an expression for the end of the function, where it will stand."""
@@ -325,6 +345,10 @@ class Body:
             Body(self.function, r.ops, tuple(r.results[k] for k in live), self.indent + 4, self)
             for r in op.regions
         )
+        then.preset = {id: "" for id in then.results if id in then.index}
+        then._analyse()  # results are bound where they are made, which is the last read of others
+        then.preset = dict.fromkeys(then._own_results(), "")
+        then._analyse()
         names: list[str] = []
         for k in live:
             name = self._passed(at, op, k, then)
@@ -353,8 +377,9 @@ class Body:
         if any(found for _, _, found in ends):
             name = self.temporary("reported")
             for body, _, found in ends:
-                body.emit(f"{name} = {{{', '.join(found)}}}")
-            metrics.append(f"**{name}")
+                body.emit(f"{name} = {self.metrics(found)}")
+            origins = frozenset(o for _, _, found in ends for own, _ in found for o in own)
+            metrics.append((origins, f"**{name}"))
         if then.lines or orelse.lines:
             self.emit("if train:", op)
             self.lines += then.lines or [" " * (self.indent + 4) + "pass"]
@@ -378,11 +403,17 @@ class Body:
             return None
         return held.text if then.last.get(passed, -1) <= then.index.get(made, -1) else None
 
+    def _own_results(self) -> set[int]:
+        """Results that are made here, once each."""
+        return {i for i in self.results if i in self.index and self.results.count(i) == 1}
+
     def finish(self, names: list[str]) -> None:
         """Write a branch that binds these names to its results."""
-        for id, name in zip(self.results, names, strict=True):
-            if id in self.index and self.results.count(id) == 1:
-                self.preset[id] = name
+        self.preset = {}
+        own = self._own_results()
+        self.preset = {
+            id: name for id, name in zip(self.results, names, strict=True) if id in own
+        }
         self._analyse()
         self.write()
         pairs = [
@@ -420,7 +451,8 @@ class Body:
 
     def _collect(self, found: Effects, child: str, name: str) -> None:
         if found.metrics:
-            self.function.metrics.append(f'**{{f"{child}.{{k}}": m for k, m in {name}.items()}}')
+            entry = f'**{{f"{child}.{{k}}": m for k, m in {name}.items()}}'
+            self.function.metrics.append((frozenset([f"{child}."]), entry))
 
     def _drawing_key(self, op: Op) -> str:
         own = f"0x{op['salt']:08x}"
@@ -543,9 +575,8 @@ class Body:
         return names
 
     def _collect_copies(self, child: str, name: str) -> None:
-        self.function.metrics.append(
-            f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {name}.items()}}'
-        )
+        entry = f'**{{f"{child}.{{k}}": (s.sum(0), n.sum(0)) for k, (s, n) in {name}.items()}}'
+        self.function.metrics.append((frozenset([f"{child}."]), entry))
 
     def _target(self, at: int, value: Value) -> str:
         return self.name(value.id, at) if value.id in self.last else "_"
@@ -676,8 +707,6 @@ class Body:
         self.emit(f"{left} = lax.scan({step}, {_tuple(first)}, {_tuple([s for _, s in xs])}{more})", op)
 
     def _draws(self, region: Region) -> bool:
-        from ..ir.registry import lookup
-
         for op in walk(region.ops):
             if lookup(op.name).effect == "random":
                 return True
@@ -718,6 +747,17 @@ def _pattern_name(names: list[str], several: str, none: str = "_") -> str:
     return names[0] if len(names) == 1 else several if names else none
 
 
+def _numbers(ops) -> set[int]:
+    """Values that are numbers of Python's where they are written, not arrays."""
+    found: set[int] = set()
+    for op in walk(ops):
+        made = op.name in ("const", "size") or (op.name == "count" and not op.operands)
+        infix = lookup(op.name).infix and op.name not in ("logical_and", "logical_or")
+        if made or (infix and found.issuperset(op.operands)):
+            found.add(op.results[0].id)
+    return found
+
+
 def words(text: str) -> set[str]:
-    """The identifiers in source."""
-    return set(re.findall(r"[^\W\d]\w*", text))
+    """The identifiers in source, those in strings aside."""
+    return set(re.findall(r"[^\W\d]\w*", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)))

@@ -29,6 +29,15 @@ def copy_of(tree, i):
     """The arrays of copy `i` of a repeated layer."""
     return jax.tree.map(lambda a: a[i], tree)
 ''',
+    "joined": '''
+def joined(*found):
+    """Metrics of several calls of one layer: sums and counts are added up."""
+    metrics = {}
+    for name, (total, count) in (m for part in found for m in part.items()):
+        before, seen = metrics.get(name, (0, 0))
+        metrics[name] = before + total, seen + count
+    return metrics
+''',
     "stacked": '''
 def stacked(trees):
     """Equal trees as one, their arrays stacked."""
@@ -133,11 +142,11 @@ class ModelWriter:
         if found.state:
             gives.append(self._new_state(instance, variant, body))
         if found.metrics:
-            gives.append("{" + ", ".join(function.metrics) + "}")
+            gives.append(body.metrics(function.metrics))
         returned = ", ".join(gives)
         if len(returned) > 80 and found.metrics:
             gives[-1] = "metrics"
-            body.emit("metrics = {" + ", ".join(function.metrics) + "}")
+            body.emit(f"metrics = {body.metrics(function.metrics)}")
             returned = ", ".join(gives)
         body.emit(f"return {returned}")
         lines = [*self._docstring(instance), *self._shapes(function, body), *body.lines]
@@ -283,6 +292,9 @@ class ModelWriter:
         body.names.update(held)
         body.write()
         code = body.code(variable.init.results[0]).text
+        if variable.init.results[0] in function.numbers:
+            dtype = {"float": "float32", "int": "int32"}.get(variable.type.dtype, variable.type.dtype)
+            code = f"jnp.asarray({code}, {'bool' if dtype == 'bool' else f'jnp.{dtype}'})"
         for line in body.lines:
             lines += wrap(line)
         held.update(dict.fromkeys(body.names))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from ..ir.core import Axis, Dim, Op, Order, Type
+from ..ir.ops.common import closed, is_literal
 from ..ir.registry import Code, Source, lookup
 from ..ir.size import Size
 
@@ -20,6 +21,7 @@ class OpSource(Source):
         letter: an einsum letter for each dim.
         key: source of the op's random key, asked for only by ops that draw.
         dim: how the size of a dim is written; as its size by default.
+        numbers: which operands are Python's numbers, not arrays; literals are known as such.
 
     Attributes:
         helpers: names of the functions of `ir.ops.helpers` that the source written so far calls.
@@ -35,10 +37,12 @@ class OpSource(Source):
         letter: Mapping[Dim, str],
         key: Callable[[], str],
         dim: Callable[[Dim], str] | None = None,
+        numbers: Container[int] = (),
     ):
         self.op, self.types, self.orders = op, tuple(types), tuple(orders)
         self._args, self._size, self._letter, self._key = tuple(args), size, letter, key
         self._dim = dim or (lambda d: size(d.size))
+        self._numbers = numbers
         self.helpers: dict[str, None] = {}
 
     def arg(self, index: int, level: int = 0) -> str:
@@ -48,6 +52,9 @@ class OpSource(Source):
     def code(self, index: int) -> Code:
         return self._args[index]
 
+    def number(self, index: int) -> bool:
+        return index in self._numbers or is_literal(self._args[index].text)
+
     def size(self, size: Size) -> str:
         return self._size(size)
 
@@ -56,7 +63,8 @@ class OpSource(Source):
         return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
 
     def extent(self, axis: Axis) -> str:
-        return " * ".join(self._dim(d) for d in axis) or "1"
+        sizes = [self._dim(d) for d in axis]
+        return " * ".join(map(closed, sizes) if len(sizes) > 1 else sizes) or "1"
 
     def letters(self, order: Order) -> str:
         return "".join(self._letter[axis[0]] for axis in order)

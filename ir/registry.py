@@ -129,6 +129,10 @@ class Source:
         """Source of an operand as it stands, for an op that passes it on."""
         raise NotImplementedError
 
+    def number(self, index: int) -> bool:
+        """Whether the source of an operand is a number of Python's, not an array."""
+        raise NotImplementedError
+
     def size(self, size: Size) -> str:
         """Source of a size: a literal, a named constant, or an expression of shapes at hand."""
         raise NotImplementedError

@@ -244,6 +244,8 @@ def _logical(name: str, symbol: str, operands: tuple[str, ...], source, doc: str
 def _not(c: Source) -> Code:
     if is_literal(c.arg(0)):
         return Code(f"not {c.arg(0)}", Levels.NOT)
+    if c.number(0):
+        return Code(f"jnp.logical_not({c.arg(0)})")
     return Code(f"~{c.arg(0, Levels.UNARY)}", Levels.UNARY)
 
 

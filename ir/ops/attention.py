@@ -7,7 +7,7 @@ from ..named import Named, union
 from ..order import apart, squeezed
 from ..registry import Brackets, Keep, OpDef, Option, ShapeError, Source, register
 from ..size import Size
-from .common import check_bool, count, promote
+from .common import check_bool, closed, count, promote
 from .product import agreeing, product_dtype
 from .shape import Orders, lacks, needs
 
@@ -89,7 +89,7 @@ def _source(c: Source) -> str:
     second = f"{c.letters(scores)},{v}->{c.letters(result)}"
     scale = c.op.get("scale")
     args = [*(c.arg(i) for i in range(3)), f'"{first}"', f'"{second}"']
-    args.append(f"{c.size(k.size)}**-0.5" if scale is None else repr(scale))
+    args.append(f"{closed(c.size(k.size))}**-0.5" if scale is None else repr(scale))
     mask = c.op.extra("where")
     if _banded(c.op):
         window = c.op.get("window")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 
 from ..core import Dim, Op, Order, Type, kind
@@ -201,6 +202,11 @@ def kept_mask(op: Op, types: Sequence[Type], index: int, full: Type) -> Keep:
     return internal("bool", full.dims)
 
 
+def closed(text: str) -> str:
+    """A size in parentheses, unless it is a name or number."""
+    return text if re.fullmatch(r"\w+", text) else f"({text})"
+
+
 def is_literal(text: str) -> bool:
     """Whether source is a number written out."""
     try:
@@ -219,6 +225,8 @@ def cast(c: Source, index: int, dtype: str) -> Code:
             repr({"float": float, "int": int, "bool": bool}[kind(dtype)](ast.literal_eval(text))),
             13,
         )
+    if c.number(index):
+        return Code(f"jnp.asarray({text}, {c.dtype(dtype)})")
     return Code(f"{c.arg(index, Levels.ATOM)}.astype({c.dtype(dtype)})")
 
 

@@ -83,6 +83,8 @@ def _squeeze(c: Source) -> str:
 
 
 def _cast(c: Source) -> str:
+    if c.number(0):
+        return f"jnp.asarray({c.arg(0)}, {c.dtype(str(c.op['dtype']))})"
     return f"{c.arg(0, Levels.ATOM)}.astype({c.dtype(str(c.op['dtype']))})"
 
 

@@ -26,6 +26,7 @@ from .common import (
     check_dims,
     check_mask,
     check_one,
+    closed,
     count,
     internal,
     keeping_order,
@@ -406,9 +407,9 @@ def _count_source(c: Source) -> Code:
     own, other = _counted(c.op, c.types)
     number = c.size(count(other))
     if not c.types:
-        return Code(number)
+        return Code(number, 0)
     total = f"jnp.sum({c.arg(0)}, axis={c.axes(0, own)})"
-    return Code(f"{total} * {number}", 12) if other else Code(total)
+    return Code(f"{total} * {closed(number)}", 12) if other else Code(total)
 
 
 def _count_meaning(np, args, op):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..core import Op, Type
 from ..registry import Code, OpDef, Source, register
+from .common import closed
 
 
 def _constant_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
@@ -106,7 +107,8 @@ def _size_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
 
 
 def _size_source(c: Source) -> Code:
-    return Code(c.size(c.op["size"]), 0)
+    text = c.size(c.op["size"])
+    return Code(text, 16 if closed(text) == text else 0)
 
 
 def _size_meaning(np, args, op):

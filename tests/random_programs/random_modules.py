@@ -1,8 +1,8 @@
 """Random modules: trees of instances with every structure, drawn from a `random.Random`.
 
-`draw_program(random.Random(seed))` gives a `Program`: a module that verifies, and what its free sizes
-are. The same seed gives the same program. What is drawn by `hypothesis.strategies.randoms` shrinks.
-`random_ops` tells how each op is drawn.
+`draw_program(random.Random(seed))` gives a `Program`: a module that verifies, and what its free
+sizes are. The same seed gives the same program. What is drawn by `hypothesis.strategies.randoms`
+shrinks. `random_ops` tells how each op is drawn.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ DIM_NAMES = ("B", "S", "T", "D", "H", "K", "E", "d_model", "Y", "if", "sum", "x"
 LAYERS = ("Net", "Block", "LSTMCell", "Head", "Mix", "list", "Fold", "step")
 NAMES = (
     *("x", "y", "h", "mask", "lambda", "params", "key", "state", "carry", "copy", "layer", "step"),
-    *("t", "fft", "inputs", "out", "len", "jnp", "metrics", "train", "found", "y0", "D", "loss", "net"),
-)
+    *("t", "fft", "inputs", "out", "len", "jnp", "metrics", "train", "found", "y0", "D", "loss",
+"net"), )
 CHILDREN = ("net", "blocks", "cell", "heads", "x", "params", "step", "y", "layer", "lambda")
 INITIALIZERS = [f"{f}_{k}" for f in ("lecun", "he", "glorot") for k in ("normal", "uniform")]
 INITIALIZERS += ["variance_scaling", "orthogonal"]
@@ -79,7 +79,8 @@ def draw_program(rng: Random, ops: int = 10) -> Program:
 
 
 def _model(rng: Random, instances: tuple[Instance, ...]) -> str | None:
-    """The path of an instance that `predict` may run: no copy of it, and of all others around it."""
+    """The path of an instance that `predict` may run: no copy of it, and of all others around
+    it."""
     single = {""}
     for instance in instances:
         if instance.path in single:
