@@ -37,6 +37,8 @@ class Function:
             self.values.update((r.id, r) for r in op.results)
             for region in op.regions:
                 self.values.update((a.id, a) for a in region.arguments)
+        self.known = self._shaped()
+        model.taken.update(self.known)
         self.numbers = _numbers(variant.ops)
         self.child_state: dict[str, str] = {}
         self.metrics: list[tuple[frozenset[str], str]] = []  # what reports them, and an entry
@@ -50,9 +52,9 @@ class Function:
         """Source of a size: a constant's name or number, or names bound from the inputs' shapes."""
         if size.is_constant:
             return self.model.constant(dim, size.value)
-        known = {identifier(d.name): d for d in self._shaped()}
+        known = self.known
         for name, candidate in known.items():
-            own = dim is None or dim == candidate or identifier(dim.name) not in known
+            own = dim is None or dim == candidate or dim not in known.values()
             if candidate.size == size and own:
                 self.dims[name] = candidate
                 return name
@@ -66,8 +68,14 @@ class Function:
             return str(size.evaluate(bound))
         raise AssertionError(f"no input of {self.instance.path} tells the size {size}")
 
-    def _shaped(self) -> list[Dim]:
-        return [axis[0] for v in self.variant.inputs for axis in v.order if len(axis) == 1]
+    def _shaped(self) -> dict[str, Dim]:
+        """Dims of the inputs whose sizes are not numbers, by their names in the source."""
+        found: dict[str, Dim] = {}
+        axes = (axis for v in self.variant.inputs for axis in v.order if len(axis) == 1)
+        for (dim,) in axes:
+            if not dim.size.is_constant and dim not in found.values():
+                found[fresh(identifier(dim.name), found)] = dim
+        return found
 
 
 class Body:
@@ -247,6 +255,17 @@ class Body:
             body = body.outer
         raise AssertionError(f"value {value} of {self.function.instance.path!r} is not written yet")
 
+    def array(self, value: int) -> Code:
+        """Source of a value as an array, also where it is a number."""
+        code = self.code(value)
+        if value not in self.function.numbers:
+            return code
+        dtype = self.function.values[value].type.dtype
+        if dtype == "bool":
+            return Code(f"jnp.asarray({code.text})")
+        dtype = {"float": "float32", "int": "int32"}.get(dtype, dtype)
+        return Code(f"jnp.asarray({code.text}, jnp.{dtype})")
+
     def expression(self, op: Op) -> Code:
         """Source of an op of one result."""
         function = self.function
@@ -254,7 +273,8 @@ class Body:
             group = "params" if op.name == "param" else "state"
             path = [*(op["child"].split(".") if op["child"] else ()), op["name"]]
             return Code(group + "".join(f'["{p}"]' for p in path))
-        args = [self.code(o) for o in op.operands]
+        of = self.array if op.name == "call" else self.code
+        args = [of(o) for o in op.operands]
         while op.name not in ATOMS and sum(len(a.text) for a in args) > LONG:
             longest = max(range(len(args)), key=lambda i: len(args[i].text))
             text = args[longest].text
@@ -417,7 +437,7 @@ class Body:
         self._analyse()
         self.write()
         pairs = [
-            (name, self.code(id).text)
+            (name, self.array(id).text)
             for id, name in zip(self.results, names, strict=True)
             if self.codes.get(id) != Code(name)
         ]
@@ -467,7 +487,7 @@ class Body:
 
     def _call(self, at: int, op: Op) -> None:
         _, found, child = self._parts(op)
-        code = self._call_code(op, [self.code(o) for o in op.operands])
+        code = self._call_code(op, [self.array(o) for o in op.operands])
         outputs = self._outputs(at, op, found, child)
         self._collect(found, child, outputs[-1])
         self.emit(f"{', '.join(outputs)} = {code.text}", op)
@@ -485,7 +505,7 @@ class Body:
         function, found, child = self._parts(op)
         count = self.function.dim(op["along"])
         becomes = {argument: result for result, argument in op["carried"]}
-        operands = [self.code(o).text for o in op.operands]
+        operands = [self.array(o).text for o in op.operands]
         inputs = self.model.module.child_of(self.function.instance, op["child"]).variants[
             op["variant"]
         ].inputs
@@ -631,7 +651,7 @@ class Body:
             args.append(self._state_of(child))
             axes_.append("0")
         for index, o in enumerate(op.operands):
-            args.append(self.code(o).text)
+            args.append(self.array(o).text)
             axes_.append("0" if index in op["dealt"] else "None")
         size = "" if "0" in axes_ else f", axis_size={count}"
         if found.key:

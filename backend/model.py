@@ -8,6 +8,7 @@ from ..ir.ops.helpers import HELPERS
 from ..ir.ops.layout import spec
 from ..ir.placement import input_spec, variable_spec
 from ..ir.plan import Plan, find
+from ..ir.registry import lookup
 from .body import Body, Function
 from .naming import RESERVED, fresh, identifier, prose, quoted, snake, wrap
 
@@ -138,7 +139,7 @@ class ModelWriter:
         arguments += (["key=None"] if root else ["key"]) if found.key else []
         arguments += (["train=False"] if root else ["train"]) if found.train or found.key else []
         body.write()
-        gives = [body.code(r).text for r in results]
+        gives = [body.array(r).text for r in results]
         if found.state:
             gives.append(self._new_state(instance, variant, body))
         if found.metrics:
@@ -169,8 +170,9 @@ class ModelWriter:
         wanted = dict(function.dims)
         lines = []
         for value in function.variant.inputs:
-            here = {identifier(a[0].name): i for i, a in enumerate(value.order) if len(a) == 1}
-            names = [n for n in wanted if n in here and wanted[n] == value.order[here[n]][0]]
+            places_of = {a[0]: i for i, a in enumerate(value.order) if len(a) == 1}
+            here = {n: places_of[d] for n, d in wanted.items() if d in places_of}
+            names = list(here)
             if not names:
                 continue
             argument = body.argument(value.id)
@@ -193,7 +195,7 @@ class ModelWriter:
         writes = dict(variant.writes)
         parts = []
         for state in instance.states:
-            code = body.code(writes[state.name]).text if state.name in writes else f'state["{state.name}"]'
+            code = body.array(writes[state.name]).text if state.name in writes else f'state["{state.name}"]'
             parts.append(f'"{state.name}": {code}')
         for child in instance.children:
             path = self.module.child_of(instance, child.name).path
@@ -216,10 +218,13 @@ class ModelWriter:
         )  # fmt: skip
         self.taken.add(name)
         self.inits[identity] = name
-        lines = [f"def {name}({'key' if kind == 'params' else ''}):"]
+        keyed = self._keyed(kind)
+        lines = [f"def {name}({'key' if keyed and what != name or kind == 'params' else ''}):"]
         if root:
             group = "Parameters" if kind == "params" else "States"
             lines.append(f'    """{group} of {prose(instance.layer)}, as nested dicts."""')
+            if keyed and kind == "states":
+                lines.append("    key = random.key(0)")
         entries = self._entries_of(instance, kind, (), lines, {})
         lines += _dict(entries, "    return ", "")
         self.texts.append(lines)
@@ -255,7 +260,7 @@ class ModelWriter:
                 continue
             function = self._init(inner, kind)
             count = self.constant(child.along, child.along.size.value) if child.along is not None else ""
-            if kind == "params":
+            if self._keyed(kind):
                 self.use("fold")
                 key = f"fold(key, {', '.join(folded)})"
                 if child.mode == "one":
@@ -270,6 +275,13 @@ class ModelWriter:
                 source = f"stacked([{function}()] * {count})"
             entries.append((child.name, source))
         return entries
+
+    def _keyed(self, kind: str) -> bool:
+        """Whether initial values are drawn from a key; those of states rarely are."""
+        if kind == "params":
+            return True
+        inits = (s.init for i in self.module.instances for s in i.states)
+        return any(lookup(op.name).effect == "random" for init in inits for op in walk(init.ops))
 
     def _uses(self, identity: tuple, kind: str) -> int:
         """How many instances an initializing function would serve."""
@@ -291,10 +303,7 @@ class ModelWriter:
         body.salts = salts
         body.names.update(held)
         body.write()
-        code = body.code(variable.init.results[0]).text
-        if variable.init.results[0] in function.numbers:
-            dtype = {"float": "float32", "int": "int32"}.get(variable.type.dtype, variable.type.dtype)
-            code = f"jnp.asarray({code}, {'bool' if dtype == 'bool' else f'jnp.{dtype}'})"
+        code = body.array(variable.init.results[0]).text
         for line in body.lines:
             lines += wrap(line)
         held.update(dict.fromkeys(body.names))

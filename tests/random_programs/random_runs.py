@@ -339,7 +339,8 @@ def check(
             raise Wrong("the text form gives another module after the passes", program)
     given = arrays(program)
     _same_meaning(program, stages, given)
-    done = stages[-1][1]
+    # As the driver does: sizes that no input of a layer tells are written as they are bound.
+    done = replace(stages[-1][1], sizes=tuple(program.sizes.items()))
     with reporting(program, "writing"):
         writer = ModelWriter(done, DOUBLE, "random.nw")
         text = writer.write()
@@ -465,9 +466,10 @@ def _initials(program: Program, emitted: Emitted) -> None:
             # -1 marks where the number of the copy is folded in.
             own = (*folds, salt(child.name), *(-1 for _ in more))
             places[join(instance.path, child.name)] = own, (*copies, *more)
-        for tree, variables in zip(made, (instance.params, instance.states), strict=True):
+        kinds = (made[0], instance.params, key), (made[1], instance.states, jax.random.key(0))
+        for tree, variables, own_key in kinds:
             for v in variables:
-                _initial_of(program, emitted, instance, v, tree, folds, copies, key)
+                _initial_of(program, emitted, instance, v, tree, folds, copies, own_key)
 
 
 def _initial_of(program, emitted, instance, v: Variable, tree, folds, copies, key) -> None:
