@@ -185,7 +185,7 @@ def emit(
 ) -> None:
     """Write the training program of FOLDER, which has a model.nw and a recipe.toml.
 
-    The program needs jax, optax, numpy and safetensors, and nothing of Netwright. Files in it that
+    The program needs jax, optax and numpy, and nothing of Netwright. Files in it that
     you have edited are never overwritten.
     """
     from . import driver

@@ -81,7 +81,9 @@ class Function:
 class Body:
     """One list of ops being written: a function's, a branch's, or a loop's."""
 
-    def __init__(self, function: Function, ops, results: tuple[int, ...], indent: int, outer: Body | None):
+    def __init__(
+        self, function: Function, ops, results: tuple[int, ...], indent: int, outer: Body | None
+    ):
         self.function, self.model, self.ops, self.results = function, function.model, ops, results
         self.indent, self.outer = indent, outer
         self.lines: list[str] = []
@@ -327,7 +329,9 @@ class Body:
         if weight.text == "1":
             joined = f"{value.text}, 1"
         else:
-            factors = [c.text if c.level >= Levels.UNARY else f"({c.text})" for c in (value, weight)]
+            factors = [
+                c.text if c.level >= Levels.UNARY else f"({c.text})" for c in (value, weight)
+            ]
             joined = f"{' * '.join(factors)}, {weight.text}"
         self._hold(joined)
         self.function.metrics.append(
@@ -431,9 +435,7 @@ class Body:
         """Write a branch that binds these names to its results."""
         self.preset = {}
         own = self._own_results()
-        self.preset = {
-            id: name for id, name in zip(self.results, names, strict=True) if id in own
-        }
+        self.preset = {id: name for id, name in zip(self.results, names, strict=True) if id in own}
         self._analyse()
         self.write()
         pairs = [
@@ -506,9 +508,11 @@ class Body:
         count = self.function.dim(op["along"])
         becomes = {argument: result for result, argument in op["carried"]}
         operands = [self.array(o).text for o in op.operands]
-        inputs = self.model.module.child_of(self.function.instance, op["child"]).variants[
-            op["variant"]
-        ].inputs
+        inputs = (
+            self.model.module.child_of(self.function.instance, op["child"])
+            .variants[op["variant"]]
+            .inputs
+        )
         unrolls = self.model.unrolls(self.function.instance, child)
         # Names inside a step may hide those around it, but for the ones that the call reads.
         shared = [t for i, t in enumerate(operands) if i not in becomes and i not in op["dealt"]]
@@ -690,7 +694,10 @@ class Body:
             body.codes[argument.id] = Code(name)
             body.names[name] = argument.id
             names.append(name)
-        xs = [(n, self.code(o).text) for n, o in zip(names[:inputs], op.operands[:inputs], strict=True)]
+        xs = [
+            (n, self.code(o).text)
+            for n, o in zip(names[:inputs], op.operands[:inputs], strict=True)
+        ]
         if uses_step or draws:
             name = body.temporary("t")
             body.codes[step_argument.id] = Code(name)
@@ -724,7 +731,9 @@ class Body:
         ys = [self._target(at, r) for r in op.results[carry:]]
         more = f", length={self.function.dim(op['along'])}" if not xs else ""
         left = f"{_pattern(final)}, {_pattern(ys)}"
-        self.emit(f"{left} = lax.scan({step}, {_tuple(first)}, {_tuple([s for _, s in xs])}{more})", op)
+        self.emit(
+            f"{left} = lax.scan({step}, {_tuple(first)}, {_tuple([s for _, s in xs])}{more})", op
+        )
 
     def _draws(self, region: Region) -> bool:
         for op in walk(region.ops):
@@ -737,7 +746,9 @@ class Body:
 
 def _dims(op: Op, orders) -> list[Dim]:
     """The dims of an op's operands and results, by id."""
-    found = {d for order in (*orders, *(r.order for r in op.results)) for axis in order for d in axis}
+    found = {
+        d for order in (*orders, *(r.order for r in op.results)) for axis in order for d in axis
+    }
     return sorted(found, key=lambda d: d.id)
 
 

@@ -1,4 +1,5 @@
-"""The emitted `model.py`: one function a layer, initializers, and the entries that the runtime calls."""
+"""The emitted `model.py`: one function a layer, initializers, and the entries that the runtime
+calls."""
 
 from __future__ import annotations
 
@@ -109,7 +110,8 @@ class ModelWriter:
     # Functions.
 
     def _function(self, instance: Instance, index: int) -> str:
-        """One function serves all instances whose source is the same, up to the place in the tree."""
+        """One function serves all instances whose source is the same, up to the place in the
+        tree."""
         signature, *body = self._write(instance, index)
         identity = (instance.layer, signature, *body)
         if identity not in self.functions:
@@ -195,7 +197,11 @@ class ModelWriter:
         writes = dict(variant.writes)
         parts = []
         for state in instance.states:
-            code = body.array(writes[state.name]).text if state.name in writes else f'state["{state.name}"]'
+            code = (
+                body.array(writes[state.name]).text
+                if state.name in writes
+                else f'state["{state.name}"]'
+            )
             parts.append(f'"{state.name}": {code}')
         for child in instance.children:
             path = self.module.child_of(instance, child.name).path
@@ -207,7 +213,8 @@ class ModelWriter:
     # Initializers.
 
     def _init(self, instance: Instance, kind: str) -> str:
-        """The function that makes the parameters, or the states, of an instance and all below it."""
+        """The function that makes the parameters, or the states, of an instance and all below
+        it."""
         identity = self._init_identity(instance, kind)
         if identity in self.inits:
             return self.inits[identity]
@@ -219,7 +226,7 @@ class ModelWriter:
         self.taken.add(name)
         self.inits[identity] = name
         keyed = self._keyed(kind)
-        lines = [f"def {name}({'key' if keyed and what != name or kind == 'params' else ''}):"]
+        lines = [f"def {name}({'key' if keyed and not (root and kind == 'states') else ''}):"]
         if root:
             group = "Parameters" if kind == "params" else "States"
             lines.append(f'    """{group} of {prose(instance.layer)}, as nested dicts."""')
@@ -234,7 +241,8 @@ class ModelWriter:
         """What two instances must share for one initializing function to serve both."""
         variables = instance.params if kind == "params" else instance.states
         children = tuple(
-            (c.name, c.mode, c.along, self._init_identity(i, kind)) for c, i in self._holding(instance, kind)
+            (c.name, c.mode, c.along, self._init_identity(i, kind))
+            for c, i in self._holding(instance, kind)
         )
         return (kind, instance.layer, instance.dims, variables, children)
 
@@ -244,8 +252,11 @@ class ModelWriter:
             if holds(self.module, inner.path, kind):
                 yield child, inner
 
-    def _entries_of(self, instance: Instance, kind: str, salts: tuple[str, ...], lines: list[str], held: dict) -> list:
-        """Names with their source, or with entries of their own where no function is worth while."""
+    def _entries_of(
+        self, instance: Instance, kind: str, salts: tuple[str, ...], lines: list[str], held: dict
+    ) -> list:
+        """Names with their source, or with entries of their own where no function is worth
+        while."""
         entries: list = []
         for variable in instance.params if kind == "params" else instance.states:
             entries.append((variable.name, self._initial(instance, variable, salts, lines, held)))
@@ -259,7 +270,11 @@ class ModelWriter:
                 entries.append((child.name, self._entries_of(inner, kind, folded, lines, held)))
                 continue
             function = self._init(inner, kind)
-            count = self.constant(child.along, child.along.size.value) if child.along is not None else ""
+            count = (
+                self.constant(child.along, child.along.size.value)
+                if child.along is not None
+                else ""
+            )
             if self._keyed(kind):
                 self.use("fold")
                 key = f"fold(key, {', '.join(folded)})"
@@ -293,7 +308,9 @@ class ModelWriter:
             self._counted[kind] = found
         return self._counted[kind][identity]
 
-    def _initial(self, instance: Instance, variable: Variable, salts: tuple[str, ...], lines, held) -> str:
+    def _initial(
+        self, instance: Instance, variable: Variable, salts: tuple[str, ...], lines, held
+    ) -> str:
         """Source of an initial value.
 
         Statements that it needs are added to `lines`, and the names that they bind to `held`.
@@ -353,14 +370,22 @@ class ModelWriter:
         order = [d.name for i in self.module.instances for d in i.dims]
         return sorted(self.constants.items(), key=lambda item: order.index(item[0]))
 
-    def _entries(self, root: Instance, entry: str, init_params: str, init_state: str | None) -> list[str]:
+    def _entries(
+        self, root: Instance, entry: str, init_params: str, init_state: str | None
+    ) -> list[str]:
         """`init_state`, `loss` and `predict`: what the runtime calls."""
         module = self.module
         lines: list[str] = []
         if init_params != "init_params":
             raise AssertionError(init_params)
         if init_state is None:
-            lines += ["", "def init_state():", '    """This model has no state."""', "    return {}", ""]
+            lines += [
+                "",
+                "def init_state():",
+                '    """This model has no state."""',
+                "    return {}",
+                "",
+            ]
         if module.kind == "loss":
             found = effects(module, "", 0)
             arguments = ["params"] if found.params else []
@@ -473,4 +498,3 @@ def _tidy(lines: list[str]) -> list[str]:
     while out and not out[-1]:
         out.pop()
     return out
-

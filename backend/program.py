@@ -16,7 +16,7 @@ from .naming import prose
 
 FORMAT = 1
 MANIFEST = "program.json"
-REQUIREMENTS = ("jax>=0.10.2,<0.11", "ml-dtypes", "numpy>=2.0", "optax>=0.2.5", "safetensors>=0.5")
+REQUIREMENTS = ("jax>=0.10.2,<0.11", "ml-dtypes", "numpy>=2.0", "optax>=0.2.5")
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,7 @@ class Examples(Source):
 
     unit = "examples"
 
-    def __init__(
-        self, columns: dict[str, np.ndarray], *, batch: int, held_out: float, seed: int
-    ):
+    def __init__(self, columns: dict[str, np.ndarray], *, batch: int, held_out: float, seed: int):
         check_positive(batch=batch)
         check_seed(seed)
         self._columns = columns

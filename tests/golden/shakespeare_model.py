@@ -1,19 +1,11 @@
-"""next_token, written by Netwright from model.nw.
-
-Numbers after # are lines of model.nw. Parameters are nested dicts, named as there.
-"""
+"""next_token, written by Netwright from model.nw; numbers after # are lines there."""
 
 import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-V = 256
-D = 128
-L = 4
-G = 2
-R = 2
-K = 32
-F = 384
+V, D, L, G = 256, 128, 4, 2
+R, K, F = 2, 32, 384
 
 
 def fold(key, *salts):
@@ -28,36 +20,27 @@ def copy_keys(key, count):
     return None if key is None else jax.vmap(random.fold_in, (None, 0))(key, jnp.arange(count))
 
 
-def weighted(mean, count):
-    """A mean as (sum, count), so that means of several batches can be joined."""
-    return mean * count, jnp.asarray(count, jnp.float32)
+def dropout(x, rate, key):
+    """Zero with probability `rate`; what is left is scaled so that the mean stays."""
+    return jnp.where(random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
 
 
-def cross_entropy(logits, ids, axis, smoothing=0.0, ignore=None):
-    """-log softmax(logits)[ids] along `axis`; 0 where an id is out of range or to be ignored."""
-    ids = jnp.broadcast_to(ids, logits.shape[:axis] + logits.shape[axis:][1:])
-    live = (ids >= 0) & (ids < logits.shape[axis])
-    if ignore is not None:
-        live &= ids != ignore
+def cross_entropy(logits, ids, axis):
+    """-log softmax(logits)[ids] along `axis`; 0 where an id is out of range."""
     log_probs = jax.nn.log_softmax(logits, axis=axis)
-    places = jnp.expand_dims(jnp.where(live, ids, 0), axis)
-    loss = -jnp.take_along_axis(log_probs, places, axis=axis).squeeze(axis)
-    if smoothing:
-        loss = (1 - smoothing) * loss - smoothing * jnp.mean(log_probs, axis=axis)
-    return jnp.where(live, loss, 0)
+    live = (ids >= 0) & (ids < logits.shape[axis])
+    ids = jnp.expand_dims(jnp.where(live, ids, 0), axis)
+    return jnp.where(live, -jnp.take_along_axis(log_probs, ids, axis).squeeze(axis), 0)
 
 
-def rotary(x, axis, base, size=None):
-    """Rotate pairs of features (last axis) by angles that grow with the position along `axis`.
-
-    The pair i of the first `size` features is i and i + size / 2, as in Llama.
-    """
-    size = size or x.shape[-1]
-    turns = jnp.arange(x.shape[axis])[:, None] * base ** (-jnp.arange(0, size, 2) / size)
-    turns = turns.reshape(-1, *[1] * (-2 - axis), size // 2)
+def rotary(x, axis, base):
+    """Rotate the pairs of features (i, i + half) by angles that grow with the position (`axis`)."""
+    half = x.shape[-1] // 2
+    turns = jnp.arange(x.shape[axis])[:, None] * base ** (-jnp.arange(half) / half)
+    turns = turns.reshape(-1, *[1] * (-2 - axis), half)
     cos, sin = jnp.cos(turns), jnp.sin(turns)
-    a, b, rest = jnp.split(x, (size // 2, size), axis=-1)
-    return jnp.concatenate((a * cos - b * sin, b * cos + a * sin, rest), axis=-1).astype(x.dtype)
+    a, b = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate((a * cos - b * sin, b * cos + a * sin), axis=-1).astype(x.dtype)
 
 
 def rms_norm(params, x):
@@ -92,18 +75,13 @@ def swiglu(params, x):
 
 def block(params, x, key, train):
     """Block (model.nw:37)."""
-    B, S = x.shape[:2]
     attn = attention(params["attn"], rms_norm(params["norm1"], x))  # 42
     if train:
-        attn = jnp.where(
-            random.bernoulli(random.fold_in(key, 0x5faf6566), 0.9, (B, S, D)), attn / 0.9, 0
-        )
+        attn = dropout(attn, 0.1, random.fold_in(key, 0x5faf6566))
     x = x + attn
     mlp = swiglu(params["mlp"], rms_norm(params["norm2"], x))  # 43
     if train:
-        mlp = jnp.where(
-            random.bernoulli(random.fold_in(key, 0xb2cf415d), 0.9, (B, S, D)), mlp / 0.9, 0
-        )
+        mlp = dropout(mlp, 0.1, random.fold_in(key, 0xb2cf415d))
     return x + mlp
 
 
@@ -115,8 +93,7 @@ def gpt(params, tokens, key=None, train=False):
         layer, layer_key = copy
         return block(layer, x, layer_key, train), None
 
-    # 49
-    x, _ = lax.scan(
+    x, _ = lax.scan(  # 49
         step,
         jnp.take(params["embed"], tokens, axis=0, mode="clip"),
         (params["blocks"], copy_keys(fold(key, 0x129f40e6), L)),
@@ -131,7 +108,7 @@ def next_token(params, tokens, targets, key=None, train=False):
     logits = gpt(params["gpt"], tokens, fold(key, 0xe1323491), train)  # 54
     accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == targets, axis=(-2, -1))  # 55
     y = jnp.mean(cross_entropy(logits, targets, axis=-1), axis=(-2, -1))  # 56
-    return y, {"accuracy": weighted(accuracy, B * S), "loss": weighted(y, B * S)}
+    return y, {"accuracy": (accuracy * (B * S), B * S), "loss": (y * (B * S), B * S)}
 
 
 def init_block(key):

@@ -7,7 +7,7 @@ shrinks. `random_ops` tells how each op is drawn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from netwright.ir.build import Builder
@@ -31,15 +31,29 @@ from netwright.ir.core import (
 from netwright.ir.diagnostics import Span
 from netwright.ir.signature import CALLS
 from netwright.ir.size import Size
-from random_ops import DRAWN, WEIGHTS, positive
+from random_ops import DRAWN, WEIGHTS
 
 FREE = ("B", "S", "T")
 DIM_NAMES = ("B", "S", "T", "D", "H", "K", "E", "d_model", "Y", "if", "sum", "x", "copy", "step")
 LAYERS = ("Net", "Block", "LSTMCell", "Head", "Mix", "list", "Fold", "step")
 NAMES = (
     *("x", "y", "h", "mask", "lambda", "params", "key", "state", "carry", "copy", "layer", "step"),
-    *("t", "fft", "inputs", "out", "len", "jnp", "metrics", "train", "found", "y0", "D", "loss",
-"net"), )
+    *(
+        "t",
+        "fft",
+        "inputs",
+        "out",
+        "len",
+        "jnp",
+        "metrics",
+        "train",
+        "found",
+        "y0",
+        "D",
+        "loss",
+        "net",
+    ),
+)
 CHILDREN = ("net", "blocks", "cell", "heads", "x", "params", "step", "y", "layer", "lambda")
 INITIALIZERS = [f"{f}_{k}" for f in ("lecun", "he", "glorot") for k in ("normal", "uniform")]
 INITIALIZERS += ["variance_scaling", "orthogonal"]
@@ -59,13 +73,20 @@ class Program:
     draws: bool
 
 
-def draw_program(rng: Random, ops: int = 10) -> Program:
-    """A random program whose bodies have about so many ops."""
+def draw_program(rng: Random, ops: int = 10, wanted: tuple[str, ...] = ()) -> Program:
+    """A random program.
+
+    Args:
+        ops: how many ops the body of the entry has, about.
+        wanted: ops that it shall have among others.
+    """
     free = rng.sample(FREE, rng.choice((0, 1, 2, 2)))
     sizes = {name: rng.choice((1, 2, 2, 3, 3, 4)) for name in free}
     loss = rng.random() < 0.4
     bound = tuple(sizes.items()) if rng.random() < 0.2 else ()
     trunk = Trunk(rng, sizes, bool(bound), ops)
+    trunk.wanted = [name for name in wanted if name in DRAWN]
+    trunk.initializers = [name for name in wanted if name in INITIALIZERS]
     place = Place(trunk, "", rng.choice(LAYERS), tuple(free), 0)
     place.loss = loss
     place.draw(repeats=False)
@@ -123,6 +144,8 @@ class Trunk:
         self.rng, self.sizes, self.bound, self.ops = rng, sizes, bound, ops
         self.places: list[Place] = []
         self.salts = 0
+        self.wanted: list[str] = []
+        self.initializers: list[str] = []
 
 
 class Place:
@@ -192,7 +215,9 @@ class Place:
         most = (3, 2, 0)[min(self.depth, 2)]
         for name in rng.sample(CHILDREN, rng.randint(0, most)):
             self.child(name)
-        for _ in range(rng.choice((0, 1, 2))):
+        for _ in range(
+            max(rng.choice((0, 1, 2)), 0 if self.path else len(self.trunk.initializers))
+        ):
             self.variable(self.params)
         for _ in range(rng.choice((0, 0, 1, 2))):
             self.variable(self.states)
@@ -234,20 +259,27 @@ class Place:
         taken = {v.name for v in (*self.params, *self.states)} | {c.name for c, _ in self.children}
         names = [n for n in NAMES if n not in taken]
         fixed = self.told(fixed=True)
-        order = tuple(rng.sample(fixed, rng.randint(0, min(3, len(fixed)))))
-        kind = rng.choice(KINDS) if table is self.states else "float"
-        type_ = Type(kind, order)
-        table.append(Variable(rng.choice(names), type_, order, self.init(kind, order)))
+        state = table is self.states
+        kind = rng.choice(KINDS) if state else "float"
+        if self.trunk.initializers and not state:
+            while len(fixed) < 2:
+                fixed.append(self.dim(Size.of(rng.choice((2, 3))), fresh=True))
+            order = tuple(rng.sample(fixed, 2))
+        else:
+            order = tuple(rng.sample(fixed, rng.randint(0, min(3, len(fixed)))))
+        init = self.init(kind, order, draws=not state)
+        table.append(Variable(rng.choice(names), Type(kind, order), order, init))
 
-    def init(self, kind: str, order: tuple[Dim, ...]) -> Region:
-        """An initializer."""
+    def init(self, kind: str, order: tuple[Dim, ...], draws: bool) -> Region:
+        """An initializer; those of states draw nothing."""
         rng = self.rng
         self.known, known = (), self.known
         draft = Draft(self, plain=True)
-        if kind == "float" and len(order) > 1 and rng.random() < 0.5:
+        wanted = draws and self.trunk.initializers
+        if kind == "float" and len(order) > 1 and draws and (wanted or rng.random() < 0.5):
             fans = rng.sample(order, rng.randint(2, len(order)))
             cut = rng.randint(1, len(fans) - 1)
-            name = rng.choice(INITIALIZERS)
+            name = wanted.pop() if wanted else rng.choice(INITIALIZERS)
             attrs = {"scale": rng.choice((1.0, 2.0))} if name == "orthogonal" else {}
             if name == "variance_scaling":
                 attrs = {
@@ -263,11 +295,12 @@ class Place:
             id = draft.mold(draft.const({"float": 0.5, "int": 2, "bool": True}[kind]), order)
         else:
             if kind == "float":
-                ops = ("normal", "truncated_normal", "uniform", "zeros", "ones", "full", "index")
+                ops = ("zeros", "ones", "full", "index")
+                ops += ("normal", "truncated_normal", "uniform") if draws else ()
                 for _ in range(rng.randint(1, 3)):
                     name = rng.choice(ops)
                     DRAWN[name](draft, name)
-            draft.steps(rng.randint(0, 2))
+            draft.steps(rng.randint(0, 2) if draws else 0)
             id = draft.mold(draft.pick(kind, level=1), order)
         self.known = known
         return Region((), draft.builder.close(), (id,))
@@ -311,6 +344,8 @@ class Place:
             inputs.append(value)
             first = False
         draft.steps(max(1, int(self.trunk.ops * rng.uniform(0.3, 1.2) / (1 + self.depth))))
+        if not self.path:
+            draft.steps_of(self.trunk.wanted)
         for child, _ in self.children:
             if rng.random() < 0.8 and not any(
                 op.name in CALLS and op["child"] == child.name for op in walk(tuple(draft.ops))
@@ -324,8 +359,11 @@ class Place:
     def results(self, draft: Draft, inputs: list[Value], mode: str) -> tuple[Result, ...]:
         rng = self.rng
         if self.loss:
-            kept = [draft.pick("float", level=1) for _ in range(rng.randint(1, 3))]
+            kept = [i for i in draft.unread() if draft.type(i).kind != "bool"]
+            kept = [draft.calm(i, 1) for i in kept] or [draft.pick("float")]
             kept = [draft.mean(id) for id in kept]
+            if draft.type(kept[0]).kind != "float":
+                kept.insert(0, draft.mean(draft.pick("float")))
             total = kept[0]
             for id in kept[1:]:
                 total = draft.put("add", total, id)
@@ -340,13 +378,17 @@ class Place:
                 if rng.random() < 0.8:
                     found[-1] = (id, tuple(a[0] for a in value.order))
         self.handed.append(len(found))
-        for _ in range(rng.randint(0 if found else 1, 2)):
+        unread = draft.unread()
+        for id in unread if not self.path else unread[:2]:
+            dims = draft.dims(id)
+            found.append((id, tuple(rng.sample(dims, len(dims)))))
+        for _ in range(rng.randint(0, 1) if found else 1):
             id = draft.pick(rng.choice(KINDS), level=2)
             if rng.random() < 0.05:
                 id = inputs[0].id
             dims = draft.dims(id)
             found.append((id, tuple(rng.sample(dims, len(dims)))))
-        names = rng.sample(("out", "h", "last", "more", "y"), len(found))
+        names = [rng.choice(("out", "h", "last", "more", "y")) + str(i) for i in range(len(found))]
         return tuple(
             Result(n if rng.random() < 0.3 else "", id, order)
             for n, (id, order) in zip(names, found, strict=True)
@@ -466,7 +508,7 @@ class Draft:
     ) -> int:
         """A value that is there, or a new one; over some of the dims `within` if they are given."""
         found = [
-            i for i, (e, l) in self.seen.items()
+            i for i, (e, l) in self.seen.items()  # noqa: E741
             if self.type(i).kind == kind and (e or not exact or kind != "float")
             and (exact is False or l <= level)
             and (within is None or set(self.dims(i)) <= set(within))
@@ -514,6 +556,14 @@ class Draft:
         attrs = attributes(name=v.name, child="")
         (id,) = self.builder.append(Op(op, (), (value,), attrs, (), self.span()))
         return self.see(id, op == "param" or v.type.kind != "float", 0)
+
+    def unread(self) -> list[int]:
+        """What can be read here and nobody does, late values first."""
+        ops = tuple(self.ops)
+        read = {o for op in walk(ops) for o in op.operands}
+        read.update(i for op in walk(ops) for r in op.regions for i in r.results)
+        made = [r.id for op in ops if op.name not in ("const", "size") for r in op.results]
+        return [i for i in reversed(made) if i not in read and i in self.seen]
 
     def calm(self, id: int, level: int) -> int:
         """The value, or what is made of it, at a level at most."""
@@ -573,6 +623,13 @@ class Draft:
         for _ in range(number):
             (name,) = self.rng.choices(names, list(weights.values()))
             self.step(name)
+
+    def steps_of(self, names: list[str]) -> None:
+        """Append each of these ops; what cannot be drawn is tried again."""
+        for name in names:
+            for _ in range(20):
+                if DRAWN[name](self, name) and any(op.name == name for op in walk(tuple(self.ops))):
+                    break
 
     def step(self, name: str) -> None:
         if name in DRAWN:
@@ -803,5 +860,3 @@ class Draft:
                 id = self.of_type(state.type)
             found.append((state.name, id))
         return tuple(found)
-
-

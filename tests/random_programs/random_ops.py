@@ -491,7 +491,7 @@ def dot(d: Draft, name: str):
         values = [d.mold(v, tuple(dict.fromkeys((*d.dims(v), *shared)))) for v in values]
         every = dict.fromkeys(t for v in values for t in d.dims(v))
     dims = some(d.rng, shared, 1)
-    if len(every) > 5 or len(values) > 2 and len(shared) < 1:
+    if len(every) > 5 or (len(values) > 2 and len(shared) < 1):
         return None
     level = sum(map(d.level, values)) + 1
     return d.put(name, *values, dims=dims, level=level, exact=kind == "int")

@@ -17,12 +17,12 @@ import numpy as np
 from netwright.backend.model import ModelWriter
 from netwright.driver import pipeline
 from netwright.ir.bind import substitute
-from netwright.ir.core import Instance, Module, Op, Region, Result, Variable, Variant, flat, join
+from netwright.ir.core import Instance, Module, Op, Result, Variable, Variant, flat, join
 from netwright.ir.effects import salt
 from netwright.ir.evaluate import Draw, evaluate
 from netwright.ir.facts import bodies
 from netwright.ir.named import Named
-from netwright.ir.plan import Decision, Mesh, Plan, Precision
+from netwright.ir.plan import Decision, Plan, Precision
 from netwright.ir.text import parse, show
 from netwright.ir.verify import verify
 from netwright.passes.manager import Pipeline
@@ -496,5 +496,3 @@ def initial(module: Module, instance: Instance, v: Variable, key: Any) -> Any:
         Module("initial", "model", None, (), (alone,)), {}, {}, [], train=True, random=from_key(key)
     )
     return found
-
-
