@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..ir.core import Dim
+from ..ir.diagnostics import Span
 from ..ir.registry import OpDef, ShapeError
 from ..ir.size import SizeError
 from . import tree
@@ -35,7 +36,15 @@ def brackets(
                 raise _count_mistake(
                     body, definition, written, node, operands, "arrow", spec.arrows
                 )
-            arrows.append((item, _side(body, item.left, spec.left, written)))
+            left = _side(body, item.left, spec.left, written)
+            if spec.bare and len(left) != 2:
+                raise body.shared.error(
+                    "wrong-arrow",
+                    f"{written} slides a window along a dim: two dims, the second the window's",
+                    item.left.span,
+                    help=f"{left[0].name} * K",
+                )
+            arrows.append((item, left))
         elif isinstance(item.left, tree.Dots):
             if body.dots is None:
                 raise body.shared.error(
@@ -187,7 +196,7 @@ def _settle(body: Body, definition: OpDef, item, left, known, attrs) -> tuple[Di
         raise body.shared.error("no-value", f"a size has no value: {error}", item.span) from None
     pairs = {d.name: d.size for d in (*left, *(dim for _, _, dim in known if dim is not None))}
     for claim, reason in claims:
-        _claim(body, claim, reason, item, pairs)
+        claim_size(body, claim, reason, item.span, pairs)
     dims = []
     for (name, span, dim), size in zip(known, settled, strict=True):
         if dim is None:
@@ -204,19 +213,21 @@ def _settle(body: Body, definition: OpDef, item, left, known, attrs) -> tuple[Di
     return tuple(dims)
 
 
-def _claim(body: Body, claim: Any, reason: str, item: tree.Item, pairs: dict[str, Any]) -> None:
+def claim_size(
+    body: Body, claim: Any, reason: str, span: Span, pairs: dict[str, Any] | None = None
+) -> None:
     """Record what must hold of sizes; where it speaks of numbers only, it is settled at once."""
     sizes = list(vars(claim).values())
     if not all(s.is_constant for s in sizes):
-        body.shared.claim(claim, reason, item.span)
+        body.shared.claim(claim, reason, span)
     elif not claim.holds({}):
         must = {"Divides": "a multiple of", "AtLeast": "at least"}.get(type(claim).__name__, "")
         a, b = (claim.a, claim.divisor) if hasattr(claim, "divisor") else (claim.a, claim.b)
         body.shared.error(
             "size-mismatch" if not must else "size-impossible",
             f"{a} must be {must}{' ' if must else ''}{b}, because {reason}",
-            item.span,
-            facts=_sizes(pairs),
+            span,
+            facts=_sizes(pairs) if pairs else (),
         )
 
 

@@ -88,6 +88,10 @@ def call_op(body: Body, name: str, node: tree.Call, labels) -> Any:
         attrs["salt"] = _salt(body, name)
     if name == "index" and attrs["dims"] and attrs["dims"][0] in body.steps:
         return Val(body.steps[attrs["dims"][0]], node.span)
+    if name == "index" and attrs["dims"]:
+        copy = body.copy_number(attrs["dims"][0])
+        if copy is not None:
+            return Val(copy, node.span)
     if name == "dropout":
         return _dropout(body, node, operands, attrs, labels)
     made = body.emit(name, operands, node, labels, words, **attrs)
@@ -220,6 +224,13 @@ def _option(body: Body, definition: OpDef, name: str, option: str, spec: Option,
     kind = _kind(value)
     if kind == "int" and "int" not in spec.kinds and "float" in spec.kinds and type(value) is int:
         return float(value)
+    if kind == "free size":
+        raise shared.error(
+            "option-not-constant",
+            f"{option} of {name} must be known before anything runs; {value} is a free size",
+            node.span,
+            facts=(f"it may be {_allowed(spec)}",),
+        )
     if kind not in spec.kinds:
         if isinstance(value, OpRef):
             words = f"the op {value.name}"
@@ -247,7 +258,8 @@ def _kind(value: Any) -> str:
     return (
         "none" if value is None else
         "bool" if isinstance(value, bool) else
-        "int" if isinstance(value, int | Size) else
+        "int" if isinstance(value, int) else
+        "free size" if isinstance(value, Size) else
         "float" if isinstance(value, float) else
         "pair" if isinstance(value, tuple) else
         "op" if isinstance(value, OpRef) else "other"

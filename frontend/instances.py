@@ -41,7 +41,7 @@ class BuiltVariant:
     key: Any
     index: int
     variant: Variant | None  # None where its body was wrong, and while it is being built
-    inputs: tuple[str, ...] = ()
+    copies: tuple[InstanceBuilder, ...] = ()  # whose copy numbers it takes as further inputs
     settled: dict[str, Dim] = field(default_factory=dict)
 
 
@@ -54,6 +54,7 @@ class InstanceBuilder(Settled):
         options: the values of its options.
         broken: names whose declaration was wrong, and has been reported.
         wrong: whether any declaration was wrong.
+        along: the caller's dim that its copies run along, where it is one of several.
         anonymous: instances of layers called by their own name, by place.
     """
 
@@ -77,6 +78,7 @@ class InstanceBuilder(Settled):
         self.used: set[str] = set()
         self.broken: set[str] = set()
         self.wrong = False
+        self.along: Dim | None = None
         self.anonymous: dict[tuple[int, int, str], ChildRecord] = {}
         self._resolving: list[str] = []
         self._constants: dict[str, Any] = {}
@@ -209,6 +211,15 @@ class InstanceBuilder(Settled):
             span,
             facts=(" → ".join([*chain, name]),),
         )
+
+    def outer(self, dim: Dim | Pending | None) -> Dim | Pending | None:
+        """The dim that was given by the instance around this one for a bracketed dim."""
+        if not isinstance(dim, Dim) or self.parent is None:
+            return None
+        for name, bound in self.bound.items():
+            if bound == dim and self.outside.get(name) is not None:
+                return self.outside[name]
+        return None
 
     def dotted_dim(self, outer: Dim, number: str, name: str) -> Dim:
         """The dim that stands for a caller's dim in `...`; the same for the same name and size."""

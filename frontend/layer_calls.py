@@ -316,9 +316,19 @@ def _emit_call(
     if mode == "repeat":
         attrs["carried"] = tuple(carried)
     record.calls += 1
+    operands = [i for _, _, i in types]
+    for level in built.copies:
+        if level is record.builder:
+            dealt.append(len(operands))
+            numbers = body.label(None, "index")
+            operands.append(body.builder.add("index", dims=(along,), span=node.span, label=numbers))
+        else:
+            operands.append(body.copy_input(level))
+    if mode != "one":
+        attrs["dealt"] = tuple(dealt)
     name = {"one": "call", "repeat": "repeat", "each": "each"}[mode]
     ids = body.builder.append(
-        Op(name, tuple(i for _, _, i in types), tuple(results), attributes(**attrs), span=node.span)
+        Op(name, tuple(operands), tuple(results), attributes(**attrs), span=node.span)
     )
     values = tuple(Val(i, node.span) for i in ids)
     return values[0] if len(values) == 1 else Many(values, node.span)

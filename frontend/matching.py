@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..ir.claim import Equal
 from ..ir.core import Dim, Type
 from ..ir.diagnostics import Place
 from ..ir.size import Size
 from . import tree
+from .brackets import claim_size
+from .constants import Mistake
 from .instances import BuiltVariant, InstanceBuilder
 from .shared import Pending
 from .wording import type_text
@@ -98,13 +101,9 @@ class Matcher:
             if isinstance(name, tree.Dots):
                 continue
             outer = self.outside(name.id, name.span)
-            if (
-                outer is None
-                and name.id in child.bound
-                and not isinstance(child.bound[name.id], Pending)
-            ):
-                size = child.bound[name.id].size
-                outer = next((d for d in left if d.name == name.id and d.size == size), None)
+            if outer is None and not isinstance(mine := child.find_dim(name.id), Pending):
+                assert mine is not None
+                outer = next((d for d in left if d.name == name.id and d.size == mine.size), None)
             if outer is None or outer not in left:
                 wanted = outer.name if outer is not None else name.id
                 called = f"{wanted} (its {name.id})" if wanted != name.id else wanted
@@ -188,7 +187,10 @@ class Matcher:
             outside = child.outside.get(name)
             if settled == dim and isinstance(outside, Pending):
                 found = inst.find_dim(outside.name, self.body.declared)
-                if not isinstance(found, Dim):
+                if isinstance(found, Dim):
+                    reason = f"{child.layer.name} gives {found.name} that size here"
+                    claim_size(self.body, Equal(dim.size, found.size), reason, span)
+                else:
                     found = self.body.declared[outside.name] = inst.new_dim(outside.name, dim.size)
                 self.pairs[dim] = found
                 return found
@@ -197,7 +199,24 @@ class Matcher:
                 return outside
         found = self.by_origin(dim)
         if found is None:
-            found = inst.new_dim(dim.name, dim.size)
-            self.body.declared.setdefault(dim.name, found)
+            found = inst.find_dim(dim.name, self.body.declared)
+            if found is None:
+                found = self.body.declared[dim.name] = inst.new_dim(dim.name, dim.size)
+            elif not isinstance(found, Dim) or found.size != dim.size:
+                raise self._clash(dim, found, span)
         self.pairs[dim] = found
         return found
+
+    def _clash(self, dim: Dim, found: Dim | Pending, span) -> Mistake:
+        """Report a dim of a result whose name means another dim to the caller."""
+        layer = self.child.layer
+        known = f"of size {found.size}" if isinstance(found, Dim) else "not settled yet"
+        return self.body.shared.error(
+            "dim-clash",
+            f"{layer.name} gives a dim {dim.name} of size {dim.size}, but {dim.name} is another "
+            f"dim here, {known}",
+            span,
+            places=(Place(layer.span, "declared here"),),
+            facts=("a dim between the brackets of a layer can be given another name at its use",),
+            help=f"layer {layer.name}[… -> {dim.name}](…), and {layer.name}[… -> {dim.name}2]",
+        )

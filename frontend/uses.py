@@ -44,7 +44,9 @@ def use(parent: InstanceBuilder, node: tree.Use) -> None:
     if node.along is not None:
         along = parent.dim(node.along.id, node.along.span)
     child = Child(node.name, node.mode, along, node.span)
-    parent.children[node.name] = ChildRecord(child, instance(parent, node.name, ref, node))
+    builder = instance(parent, node.name, ref, node)
+    builder.along = along
+    parent.children[node.name] = ChildRecord(child, builder)
 
 
 def unknown_layer(parent: InstanceBuilder, node: tree.Name | tree.Member) -> Mistake:

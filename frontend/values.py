@@ -85,6 +85,8 @@ class Values:
         natural: the dims of the arguments, in the order in which they are written.
         inside: "train" and "scan", outermost first.
         steps: for each dim that a scan runs along, the number of its step.
+        copies: for instances around this one that are one of several, the input that is the number
+            of the copy, where the body asks for it.
         statement: the name that the statement assigns, for labels.
     """
 
@@ -101,6 +103,7 @@ class Values:
         self.natural: list[Dim] = []
         self.inside: list[str] = []
         self.steps: dict[Dim, int] = {}
+        self.copies: dict[InstanceBuilder, int] = {}
         self.statement = name
         self.draws = 0
         self._labels: Counter[str] = Counter()
@@ -109,6 +112,35 @@ class Values:
     def rank(self, dim: Dim) -> tuple[int, int]:
         """Sorts dims as the arguments have them, then those declared later."""
         return (self.natural.index(dim) if dim in self.natural else len(self.natural), dim.id)
+
+    def copy_number(self, dim: Dim) -> int | None:
+        """The number of the copy, where a dim is one that copies of this instance run along."""
+        level = self.instance
+        current: Any = dim
+        origin = level.origins.get(dim)
+        while level.parent is not None and self.drawn is None:
+            current = level.outer(current)
+            if isinstance(current, Dim):
+                origin = level.parent.origins.get(current)
+            along = level.along
+            if along is not None and (
+                current == along
+                or (
+                    origin is not None
+                    and origin == level.parent.origins.get(along)
+                    and along.size == dim.size
+                )
+            ):
+                return self.copy_input(level)
+            level = level.parent
+        return None
+
+    def copy_input(self, level: InstanceBuilder) -> int:
+        """The input of this body that is the number of the copy of an instance around it."""
+        if level not in self.copies:
+            value = self.builder.define(Value(-1, Type("int"), self.label("copy", ""), ()))
+            self.copies[level] = value.id
+        return self.copies[level]
 
     # What messages show.
 

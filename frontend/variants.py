@@ -52,6 +52,8 @@ def elaborate_variant(
         if body.broken:
             return None
         results = _results(body, built)
+        built.copies = tuple(body.copies)
+        inputs += [body.builder.value(id) for id in body.copies.values()]
         if finish is not None:
             finish(body)
     except Mistake:
