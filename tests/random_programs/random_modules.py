@@ -96,7 +96,7 @@ def draw_program(rng: Random, ops: int = 10, wanted: tuple[str, ...] = ()) -> Pr
         rng.choice(("main", "train", 'a "b" \\')), "loss" if loss else "model", model, tuple(free),
         instances, sizes=bound,
     )  # fmt: skip
-    return Program(module, sizes, _draws(module, model))
+    return Program(module, sizes, _draws(module, ""))
 
 
 def _model(rng: Random, instances: tuple[Instance, ...]) -> str | None:

@@ -581,7 +581,7 @@ def attention(d: Draft, name: str):
 @drawn("max_pool", "mean_pool")
 def pool(d: Draft, name: str):
     kind = "int" if name == "max_pool" and d.chance(0.2) else "float"
-    x = with_dims(d, kind)
+    x = d.narrow(with_dims(d, kind))
     attrs = {}
     if d.chance(0.6):
         attrs["pad"] = d.rng.choice(("same", "valid", "causal", "circular", "reflect", 0, 1))

@@ -22,7 +22,7 @@ from netwright.ir.effects import salt
 from netwright.ir.evaluate import Draw, evaluate
 from netwright.ir.facts import bodies
 from netwright.ir.named import Named
-from netwright.ir.plan import Decision, Plan, Precision
+from netwright.ir.plan import Decision, Mesh, Plan, Precision
 from netwright.ir.text import parse, show
 from netwright.ir.verify import verify
 from netwright.passes.manager import Pipeline
@@ -309,19 +309,23 @@ def check(
     program: Program,
     checked: Checked | None = None,
     *,
-    jit: bool = False,
+    ways: tuple[str, ...] = ("eagerly",),
     unroll: bool = False,
     gradients: bool = False,
     initial: bool = False,
+    narrow: bool = False,
+    mesh: bool = False,
 ) -> None:
     """Everything that must hold of a program.
 
     Args:
         checked: takes note of what occurred.
-        jit: also run it compiled.
+        ways: how to run it: `eagerly`, `compiled`.
         unroll: also run it with every repeat unrolled.
         gradients: also compare gradients of several plans.
         initial: also compare what initializers give.
+        narrow: also compare dtypes with the declared ones, for policies of fewer bits.
+        mesh: also run it with constraints, on a mesh of one device.
     """
     module, checked = program.module, checked or Checked()
     with reporting(program, "as drawn"):
@@ -348,7 +352,7 @@ def check(
             raise Wrong("written twice, it is another program", program, text)
     with jax.enable_x64(True), reporting(program, "the program", lambda: text):
         program_ = Emitted(done, text, writer.names[("", 0)], DOUBLE)
-        _runs(program, program_, given, jit)
+        _runs(program, program_, given, ways)
         _shapes(program, program_, given)
         if unroll and repeats(module):
             _unrolled(program, program_, given)
@@ -356,6 +360,12 @@ def check(
             _gradients(program, program_, given)
         if initial:
             _initials(program, program_)
+        if mesh:
+            _on_a_mesh(program, program_, given, checked)
+    if narrow:
+        for policy in ("float32", "bfloat16", "float16"):
+            with jax.enable_x64(False), reporting(program, f"dtypes of {policy}"):
+                _narrow(program, policy, given, checked)
 
 
 def _same_meaning(program: Program, stages, given) -> None:
@@ -378,15 +388,81 @@ def meaning(program: Program, module: Module, given, key, train: bool) -> Outcom
     return results, state, {k: np.float64(m) for k, m in metrics.items()}
 
 
-def _runs(program: Program, emitted: Emitted, given, jit: bool) -> None:
+def _runs(program: Program, emitted: Emitted, given, ways: tuple[str, ...]) -> None:
     key = jax.random.key(7)
-    for train in (True, False):
+    for train in (True, False) if emitted.effects().train else (True,):
         wanted = meaning(program, emitted.module, given, key, train)
-        for compiled in (False, True) if jit else (False,):
-            found = emitted.run(given, key, train, compiled)
+        for way in ways:
+            found = emitted.run(given, key, train, way == "compiled")
             if different := compare(found, wanted):
-                how = "compiled" if compiled else "eagerly"
-                raise Wrong(f"run {how}, train={train}: {different}", program, emitted.text)
+                raise Wrong(f"run {way}, train={train}: {different}", program, emitted.text)
+        if not train and not program.draws:
+            _predicts(program, emitted, given, wanted)
+
+
+def _predicts(program: Program, emitted: Emitted, given, wanted: Outcome) -> None:
+    """`loss` and `predict`, as the runtime calls them, give what the entry gives."""
+    names = [v.label for v in emitted.module.instances[0].variants[0].inputs]
+    params, state, inputs = jax.tree.map(jnp.asarray, given)
+    batch = dict(zip(names, inputs, strict=True))
+    if emitted.module.kind == "loss":
+        value, (after, _) = emitted.names["loss"](params, state, batch)
+        found, results = ((value,), after or state), (wanted[0], wanted[1])
+    else:
+        value = emitted.names["predict"](params, state, batch)
+        found = (value if len(wanted[0]) != 1 else (value,), {})
+        results = (wanted[0], {})
+    found = jax.tree.map(np.asarray, found)
+    if different := compare((*found, {}), (*results, {})):
+        raise Wrong(f"{emitted.module.kind}: {different}", program, emitted.text)
+
+
+def _on_a_mesh(program: Program, emitted: Emitted, given, checked: Checked) -> None:
+    """Constraints change nothing."""
+    names = {d.name for i in program.module.instances for d in i.dims}
+    rules = tuple((name, ("data",)) for name in sorted(names)[:1])
+    plan = replace(DOUBLE, mesh=Mesh((("data", 1),), rules))
+    with reporting(program, "a pass, with a mesh"):
+        *_, (_, done) = steps(program.module, plan)
+    checked.count(done)
+    other = emit(done, plan)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    with jax.set_mesh(mesh), reporting(program, "on a mesh", lambda: other.text):
+        key = jax.random.key(7)
+        wanted = meaning(program, done, given, key, True)
+        if different := compare(other.run(given, key, True, jit=True), wanted):
+            raise Wrong(f"on a mesh: {different}", program, other.text)
+
+
+def _narrow(program: Program, policy: str, given, checked: Checked) -> None:
+    """Results and states have the dtypes that the module declares."""
+    plan = Plan(precision=Precision(policy))
+    *_, (_, done) = steps(program.module, plan)
+    checked.count(done)
+    if parse(show(done)) != done:
+        raise Wrong(f"the text form gives another module, as {policy}", program)
+    one = emit(done, plan)
+    inputs = done.instances[0].variants[0].inputs
+    wide = jax.tree.map(lambda a: np.asarray(a, np.float32) if a.dtype.kind == "f" else a, given)
+    wide = jax.tree.map(jnp.asarray, wide)
+    wide[2][:] = [x.astype(v.type.dtype) for x, v in zip(wide[2], inputs, strict=True)]
+    with reporting(program, f"traced as {policy}", lambda: one.text):
+        found = jax.eval_shape(partial(one.call, train=True), *wide, jax.random.key(7))
+        results, state, _ = found
+        from netwright.ir.signature import values
+
+        known = values(done.instances[0].variants[0])
+        for position, (array, result) in enumerate(
+            zip(results, done.instances[0].variants[0].results, strict=True)
+        ):
+            if str(array.dtype) != known[result.value].type.dtype:
+                stated = known[result.value].type.dtype
+                said = f"result {position} is {array.dtype}, declared {stated}, as {policy}"
+                raise Wrong(said, program, one.text)
+        before = jax.tree.map(lambda a: (a.shape, str(a.dtype)), wide[1])
+        after = jax.tree.map(lambda a: (a.shape, str(a.dtype)), state)
+        if before != after:
+            raise Wrong(f"the state is {after}, was {before}, as {policy}", program, one.text)
 
 
 def _shapes(program: Program, emitted: Emitted, given) -> None:
