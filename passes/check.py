@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..ir.bind import substitute
 from ..ir.claim import AtLeast, Divides, Equal, names, prove
 from ..ir.core import Claim, Module
 from ..ir.diagnostics import Diagnostic, Diagnostics, nearest
-from ..ir.plan import Plan
 from ..ir.size import Size, SizeError
 from .manager import Pass
+
+if TYPE_CHECKING:
+    from ..ir.plan import Plan
 
 
 @dataclass

@@ -8,21 +8,20 @@ the verifier finds, is a bug of Netwright and becomes a `PassError` that names t
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import ClassVar, TextIO
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from ..ir.core import Module
 from ..ir.diagnostics import InputError
-from ..ir.facts import Violation
-from ..ir.plan import Plan
-from ..ir.text import parse, show, show_instance
-from ..ir.verify import verify
+
+# What only running passes needs is imported where it is used: `netwright check` runs none of them.
+if TYPE_CHECKING:
+    from ..ir.facts import Violation
+    from ..ir.plan import Plan
 
 PASSES: dict[str, type[Pass]] = {}
 """Every pass by name; defining a subclass of `Pass` with a name adds it."""
@@ -142,6 +141,8 @@ class Pipeline:
             InputError: a pass found a mistake in what a person wrote.
             PassError: a pass failed.
         """
+        from ..ir.verify import verify
+
         self.records = []
         wanted = set(print_after)
         out = sys.stderr if stream is None else stream
@@ -159,6 +160,8 @@ class Pipeline:
         return module
 
     def _step(self, index: int, step: Pass, module: Module, plan: Plan) -> tuple[Module, Record]:
+        from ..ir.verify import verify
+
         missing = [f for f in step.requires if f not in module.facts]
         if missing:
             problem = f"it requires the fact {', '.join(missing)}, which no pass before it gives"
@@ -215,6 +218,8 @@ def _changed(before: Module, after: Module) -> tuple[str, ...]:
 
 
 def _shown(module: Module, path: str) -> list[str]:
+    from ..ir.text import show_instance
+
     for instance in module.instances:
         if instance.path == path:
             return show_instance(instance)
@@ -243,6 +248,10 @@ def reproducer(
     module: Module, plan: Plan, passes: Sequence[Pass], failed: str = "", problem: str = ""
 ) -> str:
     """The text of a file that runs these passes on this module again."""
+    import json
+
+    from ..ir.text import show
+
     steps = [json.dumps({"name": p.name, "options": p.options()}, sort_keys=True) for p in passes]
     said = [f"# {line}" for line in f"{failed}: {problem}".splitlines()] if failed else []
     parts = ("[\n" + ",\n".join(steps) + "\n]", plan.to_json().strip(), show(module).strip())
@@ -253,6 +262,8 @@ def reproducer(
 
 
 def _write(text: str, name: str, directory: str | None) -> str:
+    import tempfile
+
     handle, file = tempfile.mkstemp(".txt", f"netwright-{name}-", directory)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)
@@ -261,6 +272,11 @@ def _write(text: str, name: str, directory: str | None) -> str:
 
 def read_reproducer(text: str) -> tuple[Module, Plan, tuple[Pass, ...]]:
     """What a reproducing file holds; raises `ReplayError`."""
+    import json
+
+    from ..ir.plan import Plan
+    from ..ir.text import parse
+
     parts: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.split("\n"):
