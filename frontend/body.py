@@ -179,6 +179,8 @@ class Body(Values):
         variable = inst.states[name]
         self.statement = name
         value = self.value(self.expr(node.value, (f"{name}.new",)), node.value, variable.type.kind)
+        if variable.type.kind == "float":
+            value = self.as_float(value, node.value.span)
         found = self.builder.type(value)
         if set(found.dims) != set(variable.type.dims):
             raise self.shared.error(

@@ -309,8 +309,10 @@ def _dropout(body: Body, node: tree.Call, operands, attrs, labels) -> Any:
     """Dropout, in training only; at rate 0 there is nothing to draw."""
     from .body import Val
 
-    if attrs["rate"] == 0:
+    if attrs["rate"] == 0 or body.training is False:
         return Val(operands[0], node.span)
+    if body.training:
+        return body.emit("dropout", operands, node, labels, node.arguments, **attrs)[0]
     body.builder.open()
     try:
         dropped = body.emit("dropout", operands, node, None, node.arguments, **attrs)[0]

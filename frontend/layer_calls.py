@@ -86,21 +86,26 @@ def call_child(body: Body, record: ChildRecord, node: tree.Call, labels) -> Any:
     along = record.child.along
     given = _arguments(body, child, node)
     matcher = Matcher(body, child, along, overrides)
-    types: list[tuple[tree.Argument, Type, int]] = []
-    dealt: list[int] = []
-    absent = []
-    for argument in (a for a in child.layer.arguments if a.type is not None):
-        if argument.name not in given:
-            absent.append(argument.name)
-            continue
+    values = [a for a in child.layer.arguments if a.type is not None]
+    absent = [a.name for a in values if a.name not in given]
+    # The first value with `...` sets what that stands for; constants take it from there.
+    passed = sorted(
+        (a for a in values if a.name in given), key=lambda a: is_constant(plain(given[a.name][0]))
+    )
+    found: dict[str, tuple[tree.Argument, Type, int]] = {}
+    along_it: set[str] = set()
+    for argument in passed:
         result, expression = given[argument.name]
         id = _argument(body, matcher, argument, result, expression)
         type_ = body.builder.type(id)
         if along is not None and along in type_.dims:
-            dealt.append(len(types))
+            along_it.add(argument.name)
             type_ = type_.with_dims(d for d in type_.dims if d != along)
-        types.append((argument, matcher.inside(argument, type_, id, expression), id))
-    for argument in (a for a in child.layer.arguments if a.type is not None and a.name in absent):
+        inside = matcher.inside(argument, type_, id, expression)
+        found[argument.name] = (argument, inside, id)
+    types = [found[a.name] for a in values if a.name in found]
+    dealt = [i for i, (a, _, _) in enumerate(types) if a.name in along_it]
+    for argument in (a for a in values if a.name in absent):
         if argument.default is None:
             words = written(shared.diagnostics, node.span)
             comma = "" if words.endswith("()") else ", "
@@ -238,7 +243,8 @@ def _argument(
 ) -> int:
     """The id of an argument; a constant is expanded over the dims that the layer declares."""
     if not is_constant(plain(result)):
-        return body.value(result, node)
+        id = body.value(result, node)
+        return body.as_float(id, node.span) if argument.type.dtype == "float" else id
     id = body.value(result, node, argument.type.dtype)
     dims = matcher.outside_dims(argument)
     return body.builder.add("expand", id, dims=dims, span=node.span) if dims else id

@@ -30,15 +30,17 @@ def if_train(
         )  # fmt: skip
     names, states = dict(body.names), dict(body.states)
     ends = []
-    for statements in (then, orelse):
+    for training, statements in ((True, then), (False, orelse)):
         body.names, body.states = dict(names), dict(states)
         body.inside.append("train")
+        body.training = training
         body.builder.open()
         try:
             body.run(statements)
         finally:
             ops = body.builder.close()
             body.inside.pop()
+            body.training = None
         ends.append([ops, body.names, body.states])
     body.names, body.states = names, states
 
@@ -136,9 +138,7 @@ def scan(body: Body, node: tree.Scan) -> None:
                 facts=("what is the same at every step is simply read in the body",),
                 help=f"leave {keyword.name} out of the parentheses",
             )
-    carried = [
-        body.value(body.expr(k.value, (f"{k.name}.first",)), k.value, "float") for k in node.carry
-    ]
+    carried = [_first_value(body, k) for k in node.carry]
     for keyword, id in zip(node.carry, carried, strict=True):
         if along in builder.type(id).dims:
             raise body.shared.error(
@@ -271,3 +271,10 @@ def _first(body: Body, keyword: tree.Keyword, before: Type, after: Type, end: in
                 words = f"{maker}{dims}()"
                 return corrected(body.shared.diagnostics, keyword.value.span, words)
     return ""
+
+
+def _first_value(body: Body, keyword: tree.Keyword) -> int:
+    """What a carried name begins with; numbers are floats."""
+    result = body.expr(keyword.value, (f"{keyword.name}.first",))
+    want = None if isinstance(result, bool) else "float"
+    return body.value(result, keyword.value, want)

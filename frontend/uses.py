@@ -461,6 +461,8 @@ def _variable(inst: InstanceBuilder, node: tree.Param | tree.State) -> None:
     body = Body(inst, drawn=order, name=node.name)
     result = body.single(body.expr(node.init), node.init)
     id = body.value(result, node.init, type_.kind)
+    if type_.kind == "float":
+        id = body.as_float(id, node.init.span)
     found = body.builder.type(id)
     left = [d for d in found.dims if d not in order]
     if left or found.kind != type_.kind:

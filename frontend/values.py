@@ -84,6 +84,7 @@ class Values:
         drawn: the declared dims, where this is an initializer.
         natural: the dims of the arguments, in the order in which they are written.
         inside: "train" and "scan", outermost first.
+        training: in a branch on `train`, which one; None elsewhere.
         steps: for each dim that a scan runs along, the number of its step.
         copies: for instances around this one that are one of several, the input that is the number
             of the copy, where the body asks for it.
@@ -102,6 +103,7 @@ class Values:
         self.drawn = drawn
         self.natural: list[Dim] = []
         self.inside: list[str] = []
+        self.training: bool | None = None
         self.steps: dict[Dim, int] = {}
         self.copies: dict[InstanceBuilder, int] = {}
         self.statement = name
@@ -457,7 +459,12 @@ class Values:
         """A constant as a value."""
         value = plain(value)
         if isinstance(value, Size):
-            return self.builder.add("size", size=value, span=node.span)
+            id = self.builder.add("size", size=value, span=node.span)
+            if want != "float":
+                return id
+            one = self.builder.add("const", value=1.0, dtype="float", span=node.span)
+            label = self.label(None, "multiply")
+            return self.builder.add("multiply", id, one, label=label, span=node.span)
         if value is None or not isinstance(value, bool | int | float):
             words = written(self.shared.diagnostics, node.span)
             raise self.shared.error(
@@ -474,6 +481,16 @@ class Values:
         elif want == "int" and own == "bool":
             own, value = "int", int(value)
         return self.builder.add("const", value=value, dtype=own, span=node.span)
+
+    def as_float(self, id: int, span: Span) -> int:
+        """A bool as the numbers 0 and 1; what is no bool as it is."""
+        if self.builder.type(id).kind != "bool":
+            return id
+        one, zero = (
+            self.builder.add("const", value=v, dtype="float", span=span) for v in (1.0, 0.0)
+        )
+        label = self.label(None, "where")
+        return self.builder.add("where", id, one, zero, label=label, span=span)
 
     def unify(
         self, given: tuple[Any, ...], nodes: tuple[tree.Expr, ...], op: str

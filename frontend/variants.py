@@ -126,7 +126,10 @@ def _results(body: Body, built: BuiltVariant) -> tuple[Result, ...]:
             else:
                 order.append(_promised(body, name))
         _check_result(body, promise, value, found, order)
-        results.append(Result(promise.name or "", value.id, tuple(order)))
+        id = value.id
+        if promise.type.dtype == "float":
+            id = body.as_float(id, value.span)
+        results.append(Result(promise.name or "", id, tuple(order)))
     return tuple(results)
 
 
