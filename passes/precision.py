@@ -594,7 +594,9 @@ class _Rewriter:
                 return found[1]
         span = made.span if span is None and made is not None else span
         if made is not None and made.name == "const":
-            done = scope.add("const", value=made["value"], dtype=dtype, span=span)
+            value = made["value"]
+            value = int(value) if isinstance(value, bool) else value  # JAX has a dtype for True
+            done = scope.add("const", value=value, dtype=dtype, span=span)
         else:
             done = scope.add("cast", id, dtype=dtype, span=span)
         body = scope.bodies[-1]
