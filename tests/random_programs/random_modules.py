@@ -603,8 +603,11 @@ class Draft:
         return self.calm(self.mold(self.pick(type_.kind, level=level), type_.dims), level)
 
     def narrow(self, id: int) -> int:
-        """The value, if it is an int with the bits that the module states: loops insist on them."""
-        return self.put("cast", id, dtype="int") if self.type(id).kind == "int" else id
+        """The value; if it is an int, in 32 bits in double precision too: loops insist on that."""
+        if self.type(id).kind != "int":
+            return id
+        real = self.put("multiply", id, self.const(1.0), exact=True)
+        return self.put("round", real, exact=True)
 
     # Ops.
 
