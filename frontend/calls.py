@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from ..ir.core import Op, Region, Value
+from ..ir.core import Dim, Op, Region, Value
 from ..ir.diagnostics import Place
 from ..ir.registry import REQUIRED, OpDef, Option, lookup, names
 from ..ir.size import Size
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RENAMED = {"min": "minimum", "max": "maximum"}
 HIDDEN = ("structure", "layout")  # families of ops that no model writes
+MOST_RESULTS = 256
 AXES = ("axis", "axes", "dim", "dims", "keepdims", "keepdim")
 KINDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "none": "none",
@@ -84,6 +85,8 @@ def call_op(body: Body, name: str, node: tree.Call, labels) -> Any:
         attrs["dims"] = body.drawn
     else:
         attrs |= brackets(body, definition, given_name, node, attrs, operands)
+    if name == "unstack":
+        _few(body, attrs["dims"][0], node)
     if definition.effect == "random":
         attrs["salt"] = _salt(body, name)
     if name == "index" and attrs["dims"] and attrs["dims"][0] in body.steps:
@@ -96,6 +99,17 @@ def call_op(body: Body, name: str, node: tree.Call, labels) -> Any:
         return _dropout(body, node, operands, attrs, labels)
     made = body.emit(name, operands, node, labels, words, **attrs)
     return made[0] if len(made) == 1 else Many(made, node.span)
+
+
+def _few(body: Body, dim: Dim, node: tree.Call) -> None:
+    """Refuse to take apart a dim into more values than anybody would name."""
+    if dim.size.is_constant and dim.size.value > MOST_RESULTS:
+        raise body.shared.error(
+            "too-many-results",
+            f"unstack[{dim.name}] gives {dim.size.value:,} values, more than {MOST_RESULTS}",
+            node.span,
+            help=f"slice[{dim.name} -> …](…) takes a stretch, scan[{dim.name}](…) goes along it",
+        )
 
 
 def _draws(definition: OpDef) -> bool:

@@ -75,7 +75,7 @@ _OPERATORS = {
     "and": lambda a, b: a and b,
     "or": lambda a, b: a or b,
 }
-_LARGEST_POWER = 4096
+_MOST_BITS = 4096  # of a whole number
 
 
 def plain(value: Any) -> Any:
@@ -111,12 +111,10 @@ def fold(op: str, left: Any, right: Any) -> Any:
     """
     left, right = plain(left), plain(right)
     if not isinstance(left, Size) and not isinstance(right, Size):
-        if op == "**" and abs(right) > _LARGEST_POWER:
-            raise OverflowError("the exponent is too large")
-        result = _OPERATORS[op](left, right)
-        if isinstance(result, complex):
-            raise ValueError("a negative number has no real root")
-        return result
+        whole = isinstance(left, int) and isinstance(right, int)
+        if op == "**" and whole and left.bit_length() * abs(right) > _MOST_BITS:
+            raise OverflowError("the power is too large")
+        return _sane(_OPERATORS[op](left, right))
     if op in ("+", "-", "*", "//", "%") and all(isinstance(x, int | Size) for x in (left, right)):
         return plain(_OPERATORS[op](Size.of(left), Size.of(right)))
     if op == "**" and isinstance(right, int) and 0 <= right <= 16:
@@ -139,8 +137,23 @@ def fold_call(name: str, values: list[Any]) -> Any:
             return NotImplemented
         return (min if name == "min" else max)(values)
     if name in _FUNCTIONS and len(values) == 1 and not isinstance(values[0], Size):
-        return _FUNCTIONS[name](values[0])
+        return _sane(_FUNCTIONS[name](values[0]))
     return NotImplemented
+
+
+def _sane(result: Any) -> Any:
+    """A number that a program can hold.
+
+    Raises:
+        OverflowError, ValueError: it is too large, or no real number.
+    """
+    if isinstance(result, complex) or result != result:
+        raise ValueError("this is no real number")
+    if isinstance(result, int) and result.bit_length() > _MOST_BITS:
+        raise OverflowError("this number is too large")
+    if isinstance(result, float) and math.isinf(result):
+        raise OverflowError("this number is too large")
+    return result
 
 
 FOLD_ERRORS = (ArithmeticError, ValueError, TypeError, SizeError)

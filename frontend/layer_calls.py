@@ -286,10 +286,10 @@ def _emit_call(
     names = [a.name for a, _, _ in types]
     if mode == "repeat":
         for index, result in enumerate(variant.results):
-            if index == 0 and names:
-                carried.append((0, 0))
-            elif result.name in names:
+            if result.name in names:
                 carried.append((index, names.index(result.name)))
+            elif index == 0 and names:
+                carried.append((0, 0))
         _check_carried(body, record, node, variant, carried, dealt, types)
     value_types = {v.id: v.type for v in _values(variant)}
     results = []
@@ -297,6 +297,8 @@ def _emit_call(
     for index, result in enumerate(variant.results):
         inner = value_types[result.value]
         dims = tuple(matcher.outer(d, built, node.span) for d in result.order)
+        if mode == "each" or (mode == "repeat" and index not in kept):
+            dims = (along, *dims)
         if len(set(dims)) != len(dims):
             twice = next(d for d in dims if dims.count(d) > 1)
             raise body.shared.error(
@@ -304,8 +306,6 @@ def _emit_call(
                 facts=("a tensor has each dim once",),
                 help="give the layer another dim for one of them",
             )  # fmt: skip
-        if mode == "each" or (mode == "repeat" and index not in kept):
-            dims = (along, *dims)
         label = labels[index] if labels and index < len(labels) else None
         results.append(
             Value(-1, Type(inner.dtype, dims), body.label(label, child.name), axes(dims))
@@ -343,6 +343,15 @@ def _emit_call(
 def _check_carried(body, record, node, variant, carried, dealt, types) -> None:
     value_types = {v.id: v.type for v in _values(variant)}
     name = record.builder.layer.name
+    if len({a for _, a in carried}) < len(carried):
+        raise body.shared.error(
+            "repeat-changes",
+            f"two results of {name} would become its argument {types[0][0].name}",
+            node.span,
+            places=(Place(record.builder.layer.span, "declared here"),),
+            facts=("the first result becomes the first argument of the next copy",),
+            help=f"let the result {types[0][0].name} come first",
+        )
     for result, argument in carried:
         gives = value_types[variant.results[result].value]
         takes = types[argument][1]

@@ -219,6 +219,14 @@ def scan(body: Body, node: tree.Scan) -> None:
     for index, id in enumerate(emitted):
         target = node.targets[index].id if index < len(node.targets) else f"emit.{index}"
         type_ = builder.type(id)
+        if along in type_.dims:
+            raise body.shared.error(
+                "dim-twice",
+                f"what is emitted is stacked along {along.name}, and has {along.name} already",
+                emits[index].span,
+                caption=f"this is {body.shown(id)}",
+                places=(Place(node.along.span, "the scan runs along this dim"),),
+            )
         results.append(Value(-1, type_.with_dims((*type_.dims, along)), body.label(target, "scan")))
     if len(node.targets) != len(emitted):
         raise _emit_mistake(body, node, len(emitted), emit_span)

@@ -217,6 +217,6 @@ class Matcher:
             f"dim here, {known}",
             span,
             places=(Place(layer.span, "declared here"),),
-            facts=("a dim between the brackets of a layer can be given another name at its use",),
-            help=f"layer {layer.name}[… -> {dim.name}](…), and {layer.name}[… -> {dim.name}2]",
+            help=f"put {dim.name} between the brackets of {layer.name}, right of an arrow: "
+            "its use then gives it a dim of yours",
         )

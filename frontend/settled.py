@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir.claim import Divides
 from ..ir.core import Dim
 from ..ir.diagnostics import Span
-from ..ir.size import DivisionByZero, Size, exact_quotient
+from ..ir.size import DivisionByZero, Size, SizeError, exact_quotient
 from . import tree
 from .constants import (
     FOLD_ERRORS,
@@ -218,13 +218,16 @@ class Settled:
         zero = isinstance(error, ZeroDivisionError | DivisionByZero)
         if isinstance(error, OverflowError):
             message = "this number is too large"
+        elif isinstance(error, SizeError) and not zero:
+            message = "this size is too complicated"
         elif zero and isinstance(node, tree.Binary):
             message = "this divides by 0"
         else:
             message = "this has no value"
         words = written(self.shared.diagnostics, node.span)
+        told = shown != words and len(shown) < 100
         return self.shared.error(
-            "no-value", message, node.span, facts=(f"it is {shown}",) if shown != words else ()
+            "no-value", message, node.span, facts=(f"it is {shown}",) if told else ()
         )
 
     def _named_constant(self, name: str, span: Span, declared: Any) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .names import SourceFile
 
 MOST_ERRORS = 100
+MOST_INSTANCES = 3000
 
 
 class Elaboration:

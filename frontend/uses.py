@@ -6,9 +6,9 @@ from ..ir.core import Child, Dim, Region, Type
 from ..ir.diagnostics import Place
 from ..ir.size import Size
 from . import tree
-from .constants import LayerRef, Mistake
+from .constants import Enough, LayerRef, Mistake
 from .instances import DEEPEST, ChildRecord, InstanceBuilder
-from .shared import DimParameter, Pending, dim_parameters
+from .shared import MOST_INSTANCES, DimParameter, Pending, dim_parameters
 from .wording import (
     bound_by,
     corrected,
@@ -108,6 +108,14 @@ def instance(parent: InstanceBuilder, name: str, ref: LayerRef, node: tree.Use |
             facts=(" → ".join([*names, layer.name]),),
             help="repeat[L] makes L copies of a layer, one after the other",
         )
+    if len(shared.instances) >= MOST_INSTANCES:
+        shared.error(
+            "too-many-instances",
+            f"this model has more than {MOST_INSTANCES:,} instances of layers",
+            at,
+            help="repeat[L] makes L copies of a layer, and counts as one",
+        )
+        raise Enough
     if len(chain) > DEEPEST:
         raise shared.error("too-deep", f"instances are nested more than {DEEPEST} deep", node.span)
     builder = InstanceBuilder(shared, parent.child_path(name), ref, parent)

@@ -31,6 +31,8 @@ def mutate(text: str, rng: random.Random) -> str:
     words = WORD.findall(text)
     wanted = rng.choice((0, 0, 1, 1, 2, 3, 4))
     places = [i for i, w in enumerate(words) if kind(w) == wanted]
+    if not places:
+        return text
     at, other = rng.choice(places), rng.choice(places)
     match rng.randrange(12):
         case 0 | 1:
