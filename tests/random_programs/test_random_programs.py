@@ -41,6 +41,7 @@ def run(seed: int, **options) -> None:
         raise Wrong(f"seed {seed}: {error.what}", draw(seed), str(error)) from error
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("start", range(0, NUMBER, CHUNK))
 def test_eagerly(start):
     for seed in range(start, start + CHUNK):
@@ -59,7 +60,7 @@ def test_compiled(seed):
     run(seed, ways=("compiled",))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("start", range(2000, 2000 + COMPILED, PART))
 def test_many_compiled(start):
     for seed in range(start, start + PART):
