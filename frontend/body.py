@@ -103,7 +103,7 @@ class Body(Values):
         if len(values) == 1 and len(targets) > 1:
             self.statement = next((t.id for t in targets if t.id != "_"), "_")
             result = self.expr(values[0], tuple(t.id for t in targets))
-            given = result.values if isinstance(result, Many) else (result,)
+            given: list[Any] = list(result.values) if isinstance(result, Many) else [result]
             if len(given) != len(targets):
                 names = [t.id for t in targets][: len(given)]
                 names += ["_"] * (len(given) - len(names))
@@ -249,7 +249,7 @@ class Body(Values):
                 help="assign the value there, and return it at the end",
             )
         self.statement = "return"
-        values = []
+        values: list[Val] = []
         for expression in node.values:
             result = self.expr(expression)
             if isinstance(result, Many) and len(node.values) == 1:
@@ -307,7 +307,7 @@ class Body(Values):
 
     def report(self, name: str, id: int, span: Span) -> None:
         """Report a scalar as a metric; a mean is reported with the number of what it averages."""
-        operands = (id,)
+        operands: tuple[int, ...] = (id,)
         made = self.builder.defining(id)
         if made is not None and made.name == "mean":
             x = self.builder.type(made.operands[0])

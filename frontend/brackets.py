@@ -169,7 +169,7 @@ def _right(body: Body, definition: OpDef, item: tree.Item, left, attrs) -> tuple
     if item.right is None:
         return _settle(body, definition, item, left, [(left[0].name, item.span, left[0])], attrs)
     named = _names(body, item.right, definition.brackets.right, definition.name)
-    known = []
+    known: list[tuple[str, Span, Dim | None]] = []
     for index, name in enumerate(named):
         dim = inst.find_dim(name.id, body.declared)
         if any(name.id == n for n, _, _ in known):

@@ -160,7 +160,7 @@ class InstanceBuilder(Settled):
         late = assigned(self.layer.body).get(name)
         known = [*names, *self.options, *file.consts, *self.bound, *self.local, *file.dims]
         if late is not None and (late.line, late.column) >= (node.span.line, node.span.column):
-            places = (Place(late, "assigned only here"),)
+            places: tuple[Place, ...] = (Place(late, "assigned only here"),)
             help = ""
         else:
             places = ()

@@ -29,7 +29,7 @@ def if_train(
             help="join the two conditions",
         )  # fmt: skip
     names, states = dict(body.names), dict(body.states)
-    ends = []
+    ends: list[Any] = []  # for each branch: its ops, names, states
     for training, statements in ((True, then), (False, orelse)):
         body.names, body.states = dict(names), dict(states)
         body.inside.append("train")
@@ -237,8 +237,8 @@ def scan(body: Body, node: tree.Scan) -> None:
     )
     for keyword, id in zip(node.carry, ids, strict=False):
         body.names[keyword.name] = Val(id, keyword.span)
-    for target, id in zip(node.targets, ids[len(carried) :], strict=True):
-        body.bind(target, Val(id, target.span))
+    for name, id in zip(node.targets, ids[len(carried) :], strict=True):
+        body.bind(name, Val(id, name.span))
 
 
 def _emit_mistake(body: Body, node: tree.Scan, emitted: int, emit_span: Span) -> Mistake:

@@ -39,8 +39,8 @@ class Matcher:
         if name in child.bound:
             found = child.outside[name]
             if isinstance(found, Pending):
-                return inst.find_dim(found.name, self.body.declared)
-            return found
+                found = inst.find_dim(found.name, self.body.declared)
+            return found if isinstance(found, Dim) else None
         dim = child.find_dim(name)
         if dim is None or isinstance(dim, Pending):
             raise child.unknown_dim(name, span)
@@ -180,9 +180,10 @@ class Matcher:
             return self.pairs[dim]
         child, inst = self.child, self.body.instance
         for name, bound in child.bound.items():
-            if bound == dim and isinstance(child.outside[name], Dim):
-                self.pairs[dim] = child.outside[name]
-                return self.pairs[dim]
+            given = child.outside[name]
+            if bound == dim and isinstance(given, Dim):
+                self.pairs[dim] = given
+                return given
         for name, settled in built.settled.items():
             outside = child.outside.get(name)
             if settled == dim and isinstance(outside, Pending):

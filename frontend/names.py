@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..ir.diagnostics import Diagnostics, Place, Span, nearest
-from . import tree
+from . import tree as nodes
 
 LIBRARY = Path(__file__).parent / "library"
 LARGEST = 1_000_000  # bytes; a model file is a page or two
@@ -27,16 +27,16 @@ class SourceFile:
 
     name: str
     path: Path | None
-    tree: tree.File
-    dims: dict[str, tree.DimDecl] = field(default_factory=dict)
-    consts: dict[str, tree.ConstDecl] = field(default_factory=dict)
-    layers: dict[str, tree.Layer] = field(default_factory=dict)
+    tree: nodes.File
+    dims: dict[str, nodes.DimDecl] = field(default_factory=dict)
+    consts: dict[str, nodes.ConstDecl] = field(default_factory=dict)
+    layers: dict[str, nodes.Layer] = field(default_factory=dict)
     imports: dict[str, SourceFile] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     reached: set[str] = field(default_factory=set)
     cyclic: set[str] = field(default_factory=set)
 
-    def last(self, kind: str) -> tree.Layer | None:
+    def last(self, kind: str) -> nodes.Layer | None:
         """The last layer of a kind (`loss`, `model`): the default one."""
         found = [layer for layer in self.layers.values() if layer.kind == kind]
         return found[-1] if found else None
@@ -111,13 +111,13 @@ def _declare(text, path, name, diagnostics, chain, loaded) -> SourceFile | None:
         table[key] = node
 
     for item in parsed.items:
-        if isinstance(item, tree.Dims):
+        if isinstance(item, nodes.Dims):
             for dim in item.items:
                 declare(file.dims, dim.name, dim, dim.span, "dim")
-        elif isinstance(item, tree.Consts):
+        elif isinstance(item, nodes.Consts):
             for const in item.items:
                 declare(file.consts, const.name, const, const.span, "constant")
-        elif isinstance(item, tree.Layer):
+        elif isinstance(item, nodes.Layer):
             declare(file.layers, item.name, item, item.name_span, item.kind)
         else:
             imported = _import(item, file, diagnostics, [*chain, name], loaded)
@@ -128,7 +128,7 @@ def _declare(text, path, name, diagnostics, chain, loaded) -> SourceFile | None:
     return file
 
 
-def _import(item: tree.Import, file: SourceFile, diagnostics, chain, loaded) -> SourceFile | None:
+def _import(item: nodes.Import, file: SourceFile, diagnostics, chain, loaded) -> SourceFile | None:
     """The file that an import names: beside the importer, else a chapter of the library."""
     folder = file.path.parent if file.path is not None else LIBRARY
     beside = folder / f"{item.name}.nw"

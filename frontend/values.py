@@ -328,7 +328,7 @@ class Values:
 
     def _member(self, node: tree.Member) -> Any:
         parts: list[str] = []
-        base: tree.Expr = node
+        base: tree.Name | tree.Member = node
         while isinstance(base, tree.Member):
             parts.append(base.name)
             base = base.base

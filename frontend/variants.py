@@ -33,12 +33,12 @@ def elaborate_variant(
     inputs = []
     try:
         for argument, type_ in arguments:
-            order = []
+            order: list[Dim] = []
             for name in argument.type.dims:
                 if isinstance(name, tree.Dots):
                     order += [d for d in dots or () if d in type_.dims]
                 else:
-                    order.append(next(d for d in (inst.find_dim(name.id, body.declared),)))
+                    order.append(inst.dim(name.id, name.span, body.declared))
             value = body.builder.define(
                 Value(-1, type_, body.label(argument.name, ""), axes(tuple(order)))
             )
@@ -60,14 +60,14 @@ def elaborate_variant(
         return None
     finally:
         inst.bound.update(shadowed)
-    for name, bound in inst.bound.items():
-        if isinstance(bound, Pending) and name in body.declared:
-            built.settled[name] = body.declared[name]
+    for pending, bound in inst.bound.items():
+        if isinstance(bound, Pending) and pending in body.declared:
+            built.settled[pending] = body.declared[pending]
     writes = []
-    for name, id in body.states.items():
+    for state, id in body.states.items():
         made = body.builder.defining(id)
-        if made is None or made.name != "state" or made["name"] != name or made["child"]:
-            writes.append((name, id))
+        if made is None or made.name != "state" or made["name"] != state or made["child"]:
+            writes.append((state, id))
     return Variant(tuple(inputs), body.builder.close(), results, tuple(writes))
 
 

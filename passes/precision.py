@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.core import Instance, Module, Op, Region, Result, Value, Variable, Variant, join, kind, walk
+from ..ir.core import Instance, Module, Op, Region, Result, Value, Variable, Variant, join, walk
 from ..ir.diagnostics import Span
 from ..ir.facts import known_values
 from ..ir.ops.common import promote
@@ -595,7 +595,7 @@ class _Rewriter:
         span = made.span if span is None and made is not None else span
         if made is not None and made.name == "const":
             value = made["value"]
-            if kind(dtype) == "float":
+            if scope.type(id).kind != "float" and dtype not in ("int32", "int64", "bool"):
                 value = float(value)  # a sigmoid of 1 is refused, one of True is in float32
             done = scope.add("const", value=value, dtype=dtype, span=span)
         else:
