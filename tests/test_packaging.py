@@ -118,6 +118,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_wheel_holds_everything(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     for package, folder in _packages().items():
@@ -132,6 +133,7 @@ def test_the_wheel_holds_everything(wheel):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_installed_wheel_passes_the_type_checker(wheel, tmp_path):
     """The checker sees the package as its users do, not the sources' layout."""
     target = tmp_path / "site"
@@ -149,6 +151,7 @@ def test_the_installed_wheel_passes_the_type_checker(wheel, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("wheel")
 def test_the_installed_wheel_runs(wheel, tmp_path):
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target)]
