@@ -14,11 +14,11 @@ from .shared import Pending
 from .wording import corrected, count, wrapped
 
 if TYPE_CHECKING:
-    from .body import Body
+    from .values import Values
 
 
 def brackets(
-    body: Body, definition: OpDef, written: str, node: tree.Call, attrs, operands: tuple[int, ...]
+    body: Values, definition: OpDef, written: str, node: tree.Call, attrs, operands: tuple[int, ...]
 ) -> dict[str, Any]:
     """The attributes `dims` and `arrows`, with dims declared by arrows."""
     spec = definition.brackets
@@ -108,7 +108,7 @@ def form(definition: OpDef, name: str) -> str:
 
 
 def _count_mistake(
-    body: Body, definition: OpDef, written: str, node: tree.Call, operands, what: str, limits
+    body: Values, definition: OpDef, written: str, node: tree.Call, operands, what: str, limits
 ) -> Mistake:
     least, most = limits
     shape = f"{written}{form(definition, written)}"
@@ -140,7 +140,7 @@ def _count_mistake(
     )
 
 
-def _side(body: Body, side: tree.Expr, joined: str, written: str) -> tuple[Dim, ...]:
+def _side(body: Values, side: tree.Expr, joined: str, written: str) -> tuple[Dim, ...]:
     """The dims of the left side of an arrow."""
     return tuple(
         body.instance.dim(name.id, name.span, body.declared)
@@ -148,7 +148,7 @@ def _side(body: Body, side: tree.Expr, joined: str, written: str) -> tuple[Dim, 
     )
 
 
-def _names(body: Body, side: tree.Expr, joined: str, written: str) -> list[tree.Name]:
+def _names(body: Values, side: tree.Expr, joined: str, written: str) -> list[tree.Name]:
     names: list[tree.Name] = []
     while isinstance(side, tree.Binary) and joined and side.op == joined:
         if not isinstance(side.right, tree.Name):
@@ -163,7 +163,7 @@ def _names(body: Body, side: tree.Expr, joined: str, written: str) -> list[tree.
     )
 
 
-def _right(body: Body, definition: OpDef, item: tree.Item, left, attrs) -> tuple[Dim, ...]:
+def _right(body: Values, definition: OpDef, item: tree.Item, left, attrs) -> tuple[Dim, ...]:
     """The dims right of an arrow: known ones are checked, new ones declared."""
     inst = body.instance
     if item.right is None:
@@ -180,7 +180,7 @@ def _right(body: Body, definition: OpDef, item: tree.Item, left, attrs) -> tuple
     return _settle(body, definition, item, left, known, attrs)
 
 
-def _settle(body: Body, definition: OpDef, item, left, known, attrs) -> tuple[Dim, ...]:
+def _settle(body: Values, definition: OpDef, item, left, known, attrs) -> tuple[Dim, ...]:
     sizes = tuple(dim.size if dim is not None else None for _, _, dim in known)
     try:
         settled, claims = definition.arrow(definition.name, left, sizes, attrs)
@@ -214,7 +214,7 @@ def _settle(body: Body, definition: OpDef, item, left, known, attrs) -> tuple[Di
 
 
 def claim_size(
-    body: Body, claim: Any, reason: str, span: Span, pairs: dict[str, Any] | None = None
+    body: Values, claim: Any, reason: str, span: Span, pairs: dict[str, Any] | None = None
 ) -> None:
     """Record what must hold of sizes; where it speaks of numbers only, it is settled at once."""
     sizes = list(vars(claim).values())
@@ -235,7 +235,7 @@ def _sizes(pairs: dict[str, Any]) -> tuple[str, ...]:
     return (", ".join(f"{name} = {size}" for name, size in pairs.items()),)
 
 
-def fans(body: Body, definition: OpDef, node: tree.Call) -> dict[str, Any]:
+def fans(body: Values, definition: OpDef, node: tree.Call) -> dict[str, Any]:
     """Attributes of an initializer: all dims to be drawn, and which are fan-in and fan-out."""
     name = definition.name
     if body.drawn is None:

@@ -15,7 +15,7 @@ from .constants import LayerRef, Mistake, OpRef, is_constant, plain
 from .wording import assigned, corrected, count, meant, spoken, written
 
 if TYPE_CHECKING:
-    from .body import Body
+    from .values import Values
 
 RENAMED = {"min": "minimum", "max": "maximum"}
 HIDDEN = ("structure", "layout")  # families of ops that no model writes
@@ -27,7 +27,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def unknown_callee(body: Body, callee: tree.Name) -> Mistake:
+def unknown_callee(body: Values, callee: tree.Name) -> Mistake:
     """Report a call of something that is nothing."""
     inst = body.instance
     name = callee.id
@@ -48,7 +48,7 @@ def unknown_callee(body: Body, callee: tree.Name) -> Mistake:
     )
 
 
-def not_callable(body: Body, name: str, what: str, node: tree.Call) -> Mistake:
+def not_callable(body: Values, name: str, what: str, node: tree.Call) -> Mistake:
     """Report a call of a value or constant."""
     help = ""
     if len(node.arguments) == 1 and not node.keywords and node.dims is None:
@@ -61,9 +61,9 @@ def not_callable(body: Body, name: str, what: str, node: tree.Call) -> Mistake:
     )
 
 
-def call_op(body: Body, name: str, node: tree.Call, labels) -> Any:
+def call_op(body: Values, name: str, node: tree.Call, labels) -> Any:
     """A call of an op by the name that was written."""
-    from .body import Many, Val
+    from .values import Many, Val
 
     given_name = name
     name = RENAMED[name] if name in RENAMED and node.dims is None else name
@@ -101,7 +101,7 @@ def call_op(body: Body, name: str, node: tree.Call, labels) -> Any:
     return made[0] if len(made) == 1 else Many(made, node.span)
 
 
-def _few(body: Body, dim: Dim, node: tree.Call) -> None:
+def _few(body: Values, dim: Dim, node: tree.Call) -> None:
     """Refuse to take apart a dim into more values than anybody would name."""
     if dim.size.is_constant and dim.size.value > MOST_RESULTS:
         raise body.shared.error(
@@ -121,7 +121,7 @@ def _draws(definition: OpDef) -> bool:
 
 
 def _bind(
-    body: Body, definition: OpDef, name: str, node: tree.Call
+    body: Values, definition: OpDef, name: str, node: tree.Call
 ) -> tuple[dict[str, tree.Expr], tuple[tree.Expr, ...], tuple[str, ...]]:
     """The arguments of a call by name, the words of the operands, and the optional operands."""
     shared = body.shared
@@ -162,7 +162,7 @@ def _bind(
     return given, (*rest, *(given[s] for s in slots), *(given[o] for o in extra)), extra
 
 
-def _as_keyword(body: Body, definition: OpDef, positional: list[tree.Expr]) -> str:
+def _as_keyword(body: Values, definition: OpDef, positional: list[tree.Expr]) -> str:
     if not definition.optional or len(positional) != 1:
         return ""
     at = positional[0].span
@@ -170,7 +170,7 @@ def _as_keyword(body: Body, definition: OpDef, positional: list[tree.Expr]) -> s
     return corrected(body.shared.diagnostics, at, f"{definition.optional[0]} = {words}")
 
 
-def _unknown_option(body: Body, name: str, node: tree.Call, keyword, known, shape) -> Mistake:
+def _unknown_option(body: Values, name: str, node: tree.Call, keyword, known, shape) -> Mistake:
     shared = body.shared
     help = meant(shared.diagnostics, keyword.span, keyword.name, known)
     facts = [shape]
@@ -194,7 +194,7 @@ def _unknown_option(body: Body, name: str, node: tree.Call, keyword, known, shap
     )
 
 
-def _operands(body: Body, definition: OpDef, words, results) -> tuple[int, ...]:
+def _operands(body: Values, definition: OpDef, words, results) -> tuple[int, ...]:
     if definition.family in ("arithmetic", "pointwise") and len(words) > 1:
         chosen = 1 if definition.name == "where" else 0
         fixed = [body.value(r, w) for r, w in zip(results[:chosen], words, strict=False)]
@@ -219,7 +219,9 @@ def _signature(definition: OpDef, name: str) -> str:
     return f"{name}{dims}({', '.join([*operands, *options, *optional])})"
 
 
-def _option(body: Body, definition: OpDef, name: str, option: str, spec: Option, node, call) -> Any:
+def _option(
+    body: Values, definition: OpDef, name: str, option: str, spec: Option, node, call
+) -> Any:
     shared = body.shared
     if node is None:
         if spec.default is REQUIRED:
@@ -261,7 +263,7 @@ def _option(body: Body, definition: OpDef, name: str, option: str, spec: Option,
     return value
 
 
-def _settled(body: Body, node: tree.Expr) -> Any:
+def _settled(body: Values, node: tree.Expr) -> Any:
     hidden = {k for k, v in body.names.items() if not is_constant(v)}
     if isinstance(node, tree.Name) and node.id in body.names and node.id not in hidden:
         return plain(body.names[node.id])
@@ -286,7 +288,7 @@ def _allowed(spec: Option) -> str:
     return ", ".join(allowed[:-1]) + (" or " if len(allowed) > 1 else "") + allowed[-1]
 
 
-def _not_constant(body: Body, name: str, option: str, spec: Option, node: tree.Expr) -> Mistake:
+def _not_constant(body: Values, name: str, option: str, spec: Option, node: tree.Expr) -> Mistake:
     shared, inst = body.shared, body.instance
     facts = (f"it may be {_allowed(spec)}",)
     if isinstance(node, tree.Name) and node.id not in body.names:
@@ -313,15 +315,15 @@ def _not_constant(body: Body, name: str, option: str, spec: Option, node: tree.E
     )
 
 
-def _salt(body: Body, op: str) -> int:
+def _salt(body: Values, op: str) -> int:
     """The number that tells this draw from others of the same body."""
     body.draws += 1
     return zlib.crc32(f"{body.statement}/{op}/{body.draws}".encode())
 
 
-def _dropout(body: Body, node: tree.Call, operands, attrs, labels) -> Any:
+def _dropout(body: Values, node: tree.Call, operands, attrs, labels) -> Any:
     """Dropout, in training only; at rate 0 there is nothing to draw."""
-    from .body import Val
+    from .values import Val
 
     if attrs["rate"] == 0 or body.training is False:
         return Val(operands[0], node.span)

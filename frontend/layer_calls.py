@@ -18,10 +18,10 @@ from .variants import elaborate_variant
 from .wording import corrected, count, listed, meant, written
 
 if TYPE_CHECKING:
-    from .body import Body
+    from .values import Values
 
 
-def call_layer(body: Body, ref: LayerRef, node: tree.Call, labels) -> Any:
+def call_layer(body: Values, ref: LayerRef, node: tree.Call, labels) -> Any:
     """A call of a layer by its own name: allowed where it has no parameters and no state."""
     inst = body.instance
     key = (node.span.line, node.span.column, ref.layer.name)
@@ -45,7 +45,7 @@ def call_layer(body: Body, ref: LayerRef, node: tree.Call, labels) -> Any:
     return call_child(body, record, plain_call, labels)
 
 
-def _needs_use(body: Body, ref: LayerRef, node: tree.Call) -> Mistake:
+def _needs_use(body: Values, ref: LayerRef, node: tree.Call) -> Mistake:
     """Report a layer with parameters that is called by its own name."""
     diagnostics, inst = body.shared.diagnostics, body.instance
     layer, callee = ref.layer, written(diagnostics, node.callee.span)
@@ -76,7 +76,7 @@ def _holds(builder: InstanceBuilder) -> bool:
     return any(_holds(c.builder) for c in builder.children.values())
 
 
-def call_child(body: Body, record: ChildRecord, node: tree.Call, labels) -> Any:
+def call_child(body: Values, record: ChildRecord, node: tree.Call, labels) -> Any:
     """A call of an instance: arguments matched by name, the body elaborated for their types."""
     child = record.builder
     shared = body.shared
@@ -137,7 +137,7 @@ def _reports(builder: InstanceBuilder) -> bool:
     return any(_reports(c.builder) for c in builder.children.values())
 
 
-def _odd_place(body: Body, record: ChildRecord, node: tree.Call, what: str) -> Mistake:
+def _odd_place(body: Values, record: ChildRecord, node: tree.Call, what: str) -> Mistake:
     """Report a call that keeps state, or reports metrics, in a branch on `train` or in a scan."""
     where = "a scan" if "scan" in body.inside else "a branch on train"
     name = record.builder.layer.name
@@ -163,7 +163,7 @@ def _odd_place(body: Body, record: ChildRecord, node: tree.Call, what: str) -> M
     )
 
 
-def _dims_at_call(body: Body, record: ChildRecord, node: tree.Call) -> dict[str, Dim]:
+def _dims_at_call(body: Values, record: ChildRecord, node: tree.Call) -> dict[str, Dim]:
     overrides: dict[str, Dim] = {}
     child = record.builder
     for item in node.dims or ():
@@ -195,7 +195,7 @@ def _dims_at_call(body: Body, record: ChildRecord, node: tree.Call) -> dict[str,
 
 
 def _arguments(
-    body: Body, child: InstanceBuilder, node: tree.Call
+    body: Values, child: InstanceBuilder, node: tree.Call
 ) -> dict[str, tuple[Any, tree.Expr]]:
     values = [a for a in child.layer.arguments if a.type is not None]
     options = {a.name for a in child.layer.arguments if a.type is None}
@@ -239,7 +239,7 @@ def _arguments(
 
 
 def _argument(
-    body: Body, matcher: Matcher, argument: tree.Argument, result: Any, node: tree.Expr
+    body: Values, matcher: Matcher, argument: tree.Argument, result: Any, node: tree.Expr
 ) -> int:
     """The id of an argument; a constant is expanded over the dims that the layer declares."""
     if not is_constant(plain(result)):
@@ -392,7 +392,7 @@ def _values(variant: Variant):
 
 
 def parameter_dims(
-    body: Body, builder: InstanceBuilder, variable, path: list[str], node
+    body: Values, builder: InstanceBuilder, variable, path: list[str], node
 ) -> tuple[Dim, ...]:
     """The caller's dims of a parameter read by `instance.parameter`."""
     dims = []

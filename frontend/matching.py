@@ -16,14 +16,14 @@ from .shared import Pending
 from .wording import type_text
 
 if TYPE_CHECKING:
-    from .body import Body
+    from .values import Values
 
 
 class Matcher:
     """How the dims of a child and of its caller stand for each other, in one call."""
 
     def __init__(
-        self, body: Body, child: InstanceBuilder, along: Dim | None, overrides: dict[str, Dim]
+        self, body: Values, child: InstanceBuilder, along: Dim | None, overrides: dict[str, Dim]
     ):
         self.body, self.child, self.along, self.overrides = body, child, along, overrides
         self.pairs: dict[Dim, Dim] = {}  # child's dim → caller's dim

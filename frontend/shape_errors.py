@@ -13,7 +13,7 @@ from .constants import Mistake
 from .wording import corrected, listed, written
 
 if TYPE_CHECKING:
-    from .body import Body
+    from .values import Values
 
 REPEATED = (
     "it is ", "the operand is ", "this is ", "one operand is ", "operand ", "the operand ",
@@ -28,7 +28,7 @@ SYMBOLS = {
 
 
 def shape_mistake(
-    body: Body,
+    body: Values,
     error: ShapeError,
     name: str,
     operands: tuple[int, ...],
@@ -67,9 +67,9 @@ def shape_mistake(
     if error.code in ("no-fan-in", "no-fan-out") and help:
         suggestion = corrected(body.shared.diagnostics, node.span, help)
     if error.code == "not-a-bool" and main is not None and main < len(words):
-        word = written(body.shared.diagnostics, at)
+        said = written(body.shared.diagnostics, at)
         simple = isinstance(words[main], tree.Name | tree.Call)
-        suggestion = corrected(body.shared.diagnostics, at, f"{word} != 0") if simple else ""
+        suggestion = corrected(body.shared.diagnostics, at, f"{said} != 0") if simple else ""
     if error.code in ("not-int", "not-an-int") and main is not None:
         argument = body.argument(operands[main])
         if argument is not None and argument.type is not None and argument.type.dtype == "float":
@@ -87,7 +87,7 @@ def shape_mistake(
     )
 
 
-def _same_size(body: Body, error: ShapeError, operands: tuple[int, ...]) -> list[str]:
+def _same_size(body: Values, error: ShapeError, operands: tuple[int, ...]) -> list[str]:
     """A fact, where two operands would align if one dim had the other's name."""
     if error.code != "dims-do-not-align" or len(operands) != 2:
         return []
@@ -104,12 +104,12 @@ def _same_size(body: Body, error: ShapeError, operands: tuple[int, ...]) -> list
     return []
 
 
-def _is_constant(body: Body, id: int) -> bool:
+def _is_constant(body: Values, id: int) -> bool:
     made = body.builder.defining(id)
     return made is not None and made.name in ("const", "size")
 
 
-def _suggestion(body: Body, error: ShapeError, name: str, operands, node, words) -> str:
+def _suggestion(body: Values, error: ShapeError, name: str, operands, node, words) -> str:
     """A corrected line, where it is plain what was meant; "" where it is not."""
     if len(words) != len(operands) or not words:
         return ""
@@ -124,7 +124,7 @@ def _suggestion(body: Body, error: ShapeError, name: str, operands, node, words)
     return ""
 
 
-def _dot(body: Body, operands, node: tree.Call, texts: list[str]) -> str:
+def _dot(body: Values, operands, node: tree.Call, texts: list[str]) -> str:
     """A product over what the operands share; what only one has is summed there first."""
     types = [body.builder.type(o).dims for o in operands]
     asked = [i.left.id for i in node.dims or () if isinstance(i.left, tree.Name)]
@@ -146,7 +146,7 @@ def _dot(body: Body, operands, node: tree.Call, texts: list[str]) -> str:
     return ""
 
 
-def _expand(body: Body, name: str, operands, node, words, texts: list[str]) -> str:
+def _expand(body: Values, name: str, operands, node, words, texts: list[str]) -> str:
     """The operand with the most dims, expanded over those of the others."""
     orders = [body.order_of(o) for o in operands]
     every: list[Dim] = [d for order in orders for d in order]
