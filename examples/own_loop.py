@@ -25,8 +25,8 @@ def main(steps: int = 300) -> float:
                 right, number = program.evaluate(state, held_out)["accuracy"]
                 total, count = total + float(right), count + float(number)
             accuracy = total / count
-            loss, _ = metrics["loss"]
-            print(f"step {step}: loss {float(loss) / 32:.4f}, held out {accuracy:.4f}")
+            loss, examples = metrics["loss"]
+            print(f"step {step}: loss {float(loss / examples):.4f}, held out {accuracy:.4f}")
     images = next(iter(program.data.held_out()))["image"][:4]
     print("the first four:", np.argmax(program.predict(state, {"image": images}), axis=-1))
     return accuracy
