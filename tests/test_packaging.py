@@ -70,6 +70,14 @@ def test_imports_between_files_are_relative(folder):
                 assert first not in FOLDERS | {"netwright"}, f"{path.relative_to(ROOT)}: {name}"
 
 
+def test_only_tests_import_flax():
+    for path in (p for folder in (*sorted(FOLDERS), "examples") for p in _sources(folder)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(n.split(".")[0] == "flax" for n in names), path.relative_to(ROOT)
+
+
 @pytest.mark.parametrize(
     "module",
     [
