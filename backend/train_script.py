@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..ir.core import Module, flat, join
-from ..ir.recipe import DECAY_MASKS, SCHEDULES, STEPS, Recipe
+from ..ir.optimizers import DECAY_MASKS, SCHEDULES, STEPS
+from ..ir.recipe import Recipe
 from .naming import prose, quoted
 
 WIDTH = 100

@@ -10,38 +10,22 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..ir.diagnostics import Diagnostics, Place, Span, nearest
-from ..ir.recipe import (
+from ..ir.optimizers import (
     DECAY_MASKS,
     DECAYS,
     OPTIMIZERS,
     REQUIRED,
     SCHEDULES,
-    SECTIONS,
     STEPS,
-    Axes,
-    Either,
-    Flag,
-    Form,
-    Key,
-    Optimizer,
-    Real,
-    Recipe,
-    Table,
-    Text,
-    Whole,
-    Word,
-    keys_of,
     option_form,
-    toml,
 )
+from ..ir.recipe import SECTIONS, Key, Optimizer, Recipe, keys_of
+from ..ir.recipe_forms import Axes, Either, Flag, Form, Real, Table, Text, Whole, Word, toml
 from .toml_places import Document, KeyPath, key_parts
 from .toml_places import read as read_toml
-
-if TYPE_CHECKING:
-    pass
 
 TOKENS = ("tokens", "targets")
 ROLES = ("source", "source_live", "source_count", "target_in", "target_out", "target_live")

@@ -18,17 +18,8 @@ from netwright.frontend.names import load
 from netwright.frontend.recipe import read_recipe
 from netwright.frontend.recipe_fit import fit
 from netwright.ir.diagnostics import Diagnostics
-from netwright.ir.recipe import (
-    OPTIMIZERS,
-    REQUIRED,
-    SCHEDULES,
-    Data,
-    Mesh,
-    Optimizer,
-    Recipe,
-    Schedule,
-    Train,
-)
+from netwright.ir.optimizers import OPTIMIZERS, REQUIRED, SCHEDULES
+from netwright.ir.recipe import Data, Mesh, Optimizer, Recipe, Schedule, Train
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(p.parent.name for p in ROOT.glob("examples/*/recipe.toml"))

@@ -15,18 +15,9 @@ from netwright.frontend.names import load
 from netwright.frontend.recipe import read_recipe
 from netwright.frontend.recipe_fit import fit
 from netwright.ir.diagnostics import Diagnostics, render
-from netwright.ir.recipe import (
-    DECAY_MASKS,
-    OPTIMIZERS,
-    REQUIRED,
-    SCHEDULES,
-    SECTIONS,
-    STEPS,
-    Recipe,
-    keys_of,
-    reference,
-    to_toml,
-)
+from netwright.ir.optimizers import DECAY_MASKS, OPTIMIZERS, REQUIRED, SCHEDULES, STEPS
+from netwright.ir.recipe import SECTIONS, Recipe, keys_of, to_toml
+from netwright.ir.recipe_reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden_recipe"

@@ -39,7 +39,8 @@ from netwright.ir.text import parse, show, show_instance
 from netwright.ir.verify import verify
 from netwright.passes.layout import Layout
 from netwright.passes.manager import Pipeline
-from netwright.passes.precision import Precision, holds
+from netwright.passes.precision import Precision
+from netwright.passes.precision_policy import holds
 from netwright.passes.simplify import Simplify
 
 HERE = Path(__file__).parent

@@ -1,0 +1,106 @@
+"""The text of docs/recipe.md, made from the schema."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .optimizers import OPTIMIZERS, REQUIRED, SCHEDULES, STEPS, option_form
+from .recipe import SECTIONS, Key, Recipe, keys_of
+from .recipe_forms import toml
+
+
+def reference() -> str:
+    """The text of docs/recipe.md, made from the schema."""
+    lines = [_INTRODUCTION, "## Every key", "", _KEYS, "", "```toml", *_sample(), "```", ""]
+    lines += ["## Optimizers", "", _OPTIMIZERS, "", "| name | options and their defaults |"]
+    lines += ["|---|---|"]
+    lines += [f"| `{name}` | {_defaults(options)} |" for name, options in OPTIMIZERS.items()]
+    lines += [
+        "",
+        "## Schedules",
+        "",
+        _SCHEDULES,
+        "",
+        "| name | the rate | options |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {kind.doc} | {_defaults(kind.options)} |" for name, kind in SCHEDULES.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sample() -> list[str]:
+    """A recipe with every key, as TOML."""
+    lines = _sample_keys(keys_of(Recipe))
+    for name, section in SECTIONS.items():
+        lines += ["", f"# {_first(section.__doc__)}", f"[{name}]", *_sample_keys(keys_of(section))]
+    return lines
+
+
+def _sample_keys(known: Iterator[Key]) -> list[str]:
+    lines = []
+    for k in known:
+        required = "; required" if k.required else ""
+        lines += [
+            "",
+            *textwrap.wrap(f"{k.doc}{required}", 96, initial_indent="# ", subsequent_indent="# "),
+        ]
+        value = k.example or (toml(k.default, k.form) if k.default is not None else "")
+        if k.rest:
+            lines += [value] if value else []
+        else:
+            lines.append(f"{k.name} = {value}")
+    return lines[1:]
+
+
+def _defaults(options: Mapping[str, Any]) -> str:
+    said = []
+    for name, default in options.items():
+        if default == REQUIRED:
+            said.append(f"`{name}` (required)")
+        elif default == STEPS:
+            said.append(f"`{name}` = the steps of [train]")
+        elif default is None:
+            said.append(f"`{name}`")
+        else:
+            said.append(f"`{name} = {toml(default, option_form(name, default))}`")
+    return ", ".join(said) or "none"
+
+
+def _first(doc: str | None) -> str:
+    return (doc or "").split(". ")[0].strip().rstrip(".")
+
+
+_INTRODUCTION = """# The recipe
+
+<!-- Generated from ir/recipe.py: pytest tests/frontend/test_recipe.py --update-golden -->
+
+A recipe says everything about a training run that is not the model: data, optimizer, how long, in
+which precision, on which devices. It is the file `recipe.toml` beside `model.nw`. The least that it
+must say is where the data are:
+
+```toml
+[data]
+kind = "text"
+file = "data/shakespeare.txt"
+
+[sizes]
+S = 128
+```
+
+The leading dim of the model's inputs is the batch. Other free dims of the model get their sizes
+under `[sizes]`. A key that the recipe does not know is an error.
+"""
+
+_KEYS = "With their defaults, and where there is none, with an example."
+
+_OPTIMIZERS = """Names and options are those of [optax](https://optax.readthedocs.io). Another of
+its optimizers with a `learning_rate` can be named too; then optax is asked for its options."""
+
+_SCHEDULES = """They change the learning rate from step to step. Options have optax's names, and
+schedules may: `cosine_decay_schedule` is `cosine`. The argument that is the learning rate is not
+given here: it is the `learning_rate` of `[optimizer]`. `--steps` on the command line stops earlier
+or later, and leaves the schedule as it is."""
