@@ -1,0 +1,192 @@
+"""Windows that slide along dims: how many places they have, and how they are padded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..claim import AtLeast, Equal
+from ..core import Dim, Op, Type
+from ..named import Named
+from ..registry import ShapeError, Source
+from ..size import Size, maximum
+from .along import pad_widths
+
+PADS = ("same", "valid", "causal", "circular", "reflect")
+
+
+class Window(NamedTuple):
+    """A window along a dim.
+
+    Attributes:
+        out: how many places it has.
+        before, after: by how much the dim is padded (of `conv_transpose`: the result cut).
+        claims: what must hold of the sizes, with reasons.
+    """
+
+    out: Size
+    before: Size
+    after: Size
+    claims: tuple[tuple[AtLeast | Equal, str], ...] = ()
+
+
+def _positive(attrs: Mapping[str, object], name: str, default: int = 1) -> int:
+    value = attrs.get(name, default)
+    value = default if value is None else value
+    assert isinstance(value, int)
+    if value < 1:
+        raise ShapeError("option-out-of-range", f"{name} must be at least 1, not {value}")
+    return value
+
+
+def _pads(pad: object) -> tuple[int, int]:
+    before, after = pad if isinstance(pad, tuple) else (pad, pad)
+    if before < 0 or after < 0:
+        raise ShapeError("option-out-of-range", "pad must not be negative")
+    return before, after
+
+
+def span_of(attrs: Mapping[str, object], kernel: Size) -> Size:
+    """How many positions a window covers, those that dilation leaves out included."""
+    return (kernel - 1) * _positive(attrs, "dilation") + 1
+
+
+def window(attrs: Mapping[str, object], size: Size, kernel: Size, name: str) -> Window:
+    """The window of a convolution or pool along a dim of that size and name."""
+    stride, span = _positive(attrs, "stride"), span_of(attrs, kernel)
+    pad = attrs["pad"]
+    zero = Size.of(0)
+    if pad == "valid":
+        fits = AtLeast(size, span), f"a window must fit into {name}"
+        return Window((size - span) // stride + 1, zero, zero, (fits,))
+    if pad in PADS:
+        out = (size + (stride - 1)) // stride
+        if pad == "causal":
+            return Window(out, span - 1, zero)
+        total = span - 1
+        if pad == "same":
+            total = maximum((out - 1) * stride + span - size, 0)
+        before = total // 2
+        after = total - before
+        if pad == "reflect":
+            fits = AtLeast(size, after + 1), f"{name} is reflected at its ends"
+            return Window(out, before, after, (fits,))
+        return Window(out, before, after)
+    before, after = map(Size.of, _pads(pad))
+    padded = size + before + after
+    fits = AtLeast(padded, span), f"a window must fit into {name} with its padding"
+    return Window((padded - span) // stride + 1, before, after, (fits,))
+
+
+def window_transposed(attrs: Mapping[str, object], size: Size, kernel: Size, name: str) -> Window:
+    """What `conv_transpose` makes of a dim of that size, and how much of it is cut."""
+    stride, span = _positive(attrs, "stride"), span_of(attrs, kernel)
+    pad = attrs["pad"]
+    whole = (size - 1) * stride + span
+    if pad == "valid":
+        return Window(whole, Size.of(0), Size.of(0))
+    if pad in ("same", "causal"):
+        total = span - stride
+        before = maximum(total, 0) // 2 if pad == "same" else Size.of(0)
+        return Window(size * stride, before, total - before)
+    if isinstance(pad, str):
+        raise ShapeError("option-out-of-range", f"conv_transpose has no pad = {pad}")
+    before, after = map(Size.of, _pads(pad))
+    out = whole - before - after
+    left = AtLeast(out, 1), f"something must be left of {name} when its ends are cut"
+    return Window(out, before, after, (left,))
+
+
+def attributes(op: Op) -> dict[str, object]:
+    """The options of a window with defaults filled in."""
+    pool = op.name.endswith("pool")
+    return {"stride": None if pool else 1, "dilation": 1, "pad": _PAD[op.name], **dict(op.attrs)}
+
+
+_PAD = {"conv": "same", "conv_transpose": "same", "max_pool": "valid", "mean_pool": "valid"}
+
+
+def windows(op: Op) -> dict[Dim, Window]:
+    """The window along each dim that an op slides along."""
+    attrs = attributes(op)
+    make = window_transposed if op.name == "conv_transpose" else window
+    found = {}
+    for (y, k), _ in op["arrows"]:
+        own = attrs if attrs["stride"] is not None else {**attrs, "stride": k.size.value}
+        found[y] = make(own, y.size, k.size, y.name)
+    return found
+
+
+def window_arrow(name: str, left: Sequence[Dim], right, given):
+    y, k = left
+    attrs = {"stride": 1, "dilation": 1, "pad": _PAD[name], **given}
+    if name.endswith("pool"):
+        fixed(name, k)
+        if given.get("stride") is None:
+            attrs["stride"] = k.size.value
+        pad = attrs["pad"]
+        if not isinstance(pad, str) and max(_pads(pad)) >= k.size.value:
+            raise ShapeError(
+                "option-out-of-range",
+                f"pad must be below {k.name} = {k.size}, the size of a window",
+            )
+    make = window_transposed if name == "conv_transpose" else window
+    found = make(attrs, y.size, k.size, y.name)
+    if right[0] is None:
+        return (found.out,), found.claims
+    fits = Equal(found.out, right[0]), f"{name} along {y.name} gives a dim of that size"
+    return (right[0],), (fits, *found.claims)
+
+
+def fixed(name: str, dim: Dim) -> None:
+    if not dim.size.is_constant:
+        raise ShapeError(
+            "size-not-fixed",
+            f"{name} needs a window of fixed size, and that of {dim.name} is {dim.size}",
+        )
+
+
+def check_floats(op: Op, types: Sequence[Type]) -> None:
+    for i, type_ in enumerate(types):
+        if type_.kind != "float":
+            raise ShapeError("not-float", f"{op.name} takes floats", i, (f"this is {type_}",))
+
+
+def tuple_of(items: Sequence[object]) -> str:
+    return "(" + ", ".join(map(str, items)) + ("," if len(items) == 1 else "") + ")"
+
+
+def padded(c: Source, spatial: Sequence[Dim]) -> tuple[str, str]:
+    """Source of x, padded where lax has no such padding, and of the padding that is left to do."""
+    found, pad = windows(c.op), attributes(c.op)["pad"]
+    x = c.arg(0)
+    if pad in ("same", "valid"):
+        return x, f'"{str(pad).upper()}"'
+    ends = {d: (c.size(found[d].before), c.size(found[d].after)) for d in spatial}
+    if pad in ("circular", "reflect"):
+        mode = "wrap" if pad == "circular" else "reflect"
+        return f'jnp.pad({x}, {pad_widths(c.orders[0], ends)}, mode="{mode}")', '"VALID"'
+    return x, tuple_of([f"({a}, {b})" for a, b in ends.values()])
+
+
+def windowed(np, x: Named, op: Op, fill: float = 0.0) -> Named:
+    """x with each dim that is slid along as two: places of the window, and places within it."""
+    attrs = attributes(op)
+    modes = {"circular": "wrap", "reflect": "reflect"}
+    array, dims = x.array, list(x.dims)
+    found = windows(op)
+    for (y, k), (to,) in op["arrows"]:
+        out, before, after, _ = found[y]
+        axis, width = dims.index(y), k.size.value
+        ends = [(0, 0)] * len(dims)
+        ends[axis] = (before.value, after.value)
+        if attrs["pad"] in modes:
+            array = np.pad(array, ends, mode=modes[attrs["pad"]])
+        else:
+            array = np.pad(array, ends, constant_values=fill)
+        stride = width if attrs["stride"] is None else attrs["stride"]
+        places = np.arange(out.value)[:, None] * stride + np.arange(width) * attrs["dilation"]
+        array = array.take(places, axis)
+        # the place may go by the name of a dim that is still to be slid along: only at the end
+        dims[axis : axis + 1] = [(to,), k]  # type: ignore[list-item]
+    return Named(array, tuple(d[0] if isinstance(d, tuple) else d for d in dims))
