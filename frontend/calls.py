@@ -232,7 +232,7 @@ def _option(
                 facts=(f"it is written {_signature(definition, name)}",),
             )
         return spec.default
-    if isinstance(node, tree.Name) and node.id in spec.words and node.id not in body.names:
+    if isinstance(node, tree.Name) and node.id in spec.words and not body.hides(node):
         return node.id
     value = _settled(body, node)
     if value is NotImplemented:
@@ -265,7 +265,7 @@ def _option(
 
 def _settled(body: Values, node: tree.Expr) -> Any:
     hidden = {k for k, v in body.names.items() if not is_constant(v)}
-    if isinstance(node, tree.Name) and node.id in body.names and node.id not in hidden:
+    if isinstance(node, tree.Name) and body.hides(node) and node.id not in hidden:
         return plain(body.names[node.id])
     return plain(body.instance.try_constant(node, body.declared, hidden))
 

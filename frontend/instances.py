@@ -55,7 +55,7 @@ class InstanceBuilder(Settled):
         broken: names whose declaration was wrong, and has been reported.
         wrong: whether any declaration was wrong.
         along: the caller's dim that its copies run along, where it is one of several.
-        anonymous: instances of layers called by their own name, by place.
+        anonymous: instances of layers called by their own name, by the identity of the call.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class InstanceBuilder(Settled):
         self.broken: set[str] = set()
         self.wrong = False
         self.along: Dim | None = None
-        self.anonymous: dict[tuple[int, int, str], ChildRecord] = {}
+        self.anonymous: dict[int, ChildRecord] = {}
         self._resolving: list[str] = []
         self._constants: dict[str, Any] = {}
         self._sizing = False
@@ -269,7 +269,7 @@ class InstanceBuilder(Settled):
         """The layer that a name means in this layer's file, options included; None if none."""
         if isinstance(node, tree.Name):
             option = self.options.get(node.id)
-            if isinstance(option, LayerRef):
+            if isinstance(option, LayerRef) and not isinstance(node, tree.Global):
                 self.used.add(node.id)
                 return option
             layer = self.file.layers.get(node.id)

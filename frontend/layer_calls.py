@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def call_layer(body: Values, ref: LayerRef, node: tree.Call, labels) -> Any:
     """A call of a layer by its own name: allowed where it has no parameters and no state."""
     inst = body.instance
-    key = (node.span.line, node.span.column, ref.layer.name)
-    record = inst.anonymous.get(key)
+    record = inst.anonymous.get(id(node))
     if record is None:
         base = ref.layer.name
         name, number = base, 1
@@ -37,7 +36,9 @@ def call_layer(body: Values, ref: LayerRef, node: tree.Call, labels) -> Any:
         if _holds(builder):
             inst.shared.forget(builder)
             raise _needs_use(body, ref, node)
-        record = inst.anonymous[key] = ChildRecord(Child(name, "one", None, node.span), builder)
+        record = inst.anonymous[id(node)] = ChildRecord(
+            Child(name, "one", None, node.span), builder
+        )
         inst.children[name] = record
     options = {a.name for a in ref.layer.arguments if a.type is None}
     values = tuple(k for k in node.keywords if k.name not in options)

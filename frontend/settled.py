@@ -143,8 +143,12 @@ class Settled:
             case tree.Number() | tree.Constant():
                 return node.value
             case tree.Name(id=name):
-                if name in hidden:
+                free = isinstance(node, tree.Global)
+                if name in hidden and not free:
                     return NotImplemented
+                if name in self.options and not free:
+                    self.used.add(name)
+                    return self.options[name]
                 return self._named_constant(name, node.span, declared)
             case tree.Unary(op=op, operand=operand):
                 value = self.try_constant(operand, declared, hidden)
@@ -155,7 +159,8 @@ class Settled:
                 return self.fold(op, a, b, node, declared)
             case tree.Call(callee=tree.Name(id=name), dims=None, keywords=()):
                 values = [self.try_constant(a, declared, hidden) for a in node.arguments]
-                if name in hidden or name in self.children:
+                taken = name in hidden or name in self.children
+                if taken and not isinstance(node.callee, tree.Global):
                     return NotImplemented
                 return self.fold_call(name, values, node)
             case tree.Tuple(items=items):
@@ -231,9 +236,6 @@ class Settled:
         )
 
     def _named_constant(self, name: str, span: Span, declared: Any) -> Any:
-        if name in self.options:
-            self.used.add(name)
-            return self.options[name]
         if name in self.file.consts:
             if self.file is self.shared.main and name in self.shared.overrides:
                 return self.shared.overrides[name]

@@ -39,6 +39,15 @@ class Name(Node):
 
 
 @dataclass(frozen=True)
+class Global(Name):
+    """The name of a dim, constant, op, layer or option's word that no value and no option hides.
+
+    The language has none: there, `mean = mean[D](x)` hides the op. A model that is written in
+    Python says `nw.mean`, whatever its own variables are called.
+    """
+
+
+@dataclass(frozen=True)
 class Dots(Node):
     """`...`: the dims that a layer does not name."""
 

@@ -269,11 +269,15 @@ class Values:
         names = ", ".join("ab"[:count] if count < 3 else [f"a{i}" for i in range(count)])
         return f"{names} = {words or '…'}"
 
+    def hides(self, node: tree.Name) -> bool:
+        """Whether a name is bound in this body, whatever else it means."""
+        return node.id in self.names and not isinstance(node, tree.Global)
+
     def _name(self, node: tree.Name) -> Any:
         name = node.id
-        if name in self.names:
-            return self._bound(node, self.names[name])
         inst = self.instance
+        if self.hides(node):
+            return self._bound(node, self.names[name])
         if name in inst.broken:
             raise Mistake
         if name in inst.options or name in inst.file.consts or inst.find_dim(name, self.declared):
@@ -409,7 +413,7 @@ class Values:
 
         callee = node.callee
         inst = self.instance
-        if isinstance(callee, tree.Name):
+        if isinstance(callee, tree.Name) and not isinstance(callee, tree.Global):
             name = callee.id
             bound = self.names.get(name)
             if bound is BROKEN or name in inst.broken:
