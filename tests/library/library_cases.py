@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from netwright.backend.model import ModelWriter
 from netwright.driver import compile_module
 from netwright.frontend.elaborate import elaborate
