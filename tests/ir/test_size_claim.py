@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import product
 
 import pytest
@@ -224,6 +223,7 @@ def test_open_is_said_when_nothing_is_found():
     assert verdict.open
 
 
+@pytest.mark.usefixtures("ends")
 def test_work_is_bounded():
     free = [Size.free(f"A{i}") for i in range(12)]
     total = sum(free, Size.of(0))
@@ -233,10 +233,8 @@ def test_work_is_bounded():
         Divides(97, total * free[0] * free[1]),
         AtLeast(sum((a // (i + 2) for i, a in enumerate(free)), Size.of(0)) * total, total - 99),
     ]
-    start = time.perf_counter()
     for claim in hard:
         check(claim, (), prove(claim), [])
-    assert time.perf_counter() - start < 5
 
 
 def test_claims_are_values():
