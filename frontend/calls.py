@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ..ir.core import Dim, Op, Region, Value
 from ..ir.diagnostics import Place
 from ..ir.registry import REQUIRED, OpDef, Option, lookup, names
-from ..ir.size import Size
 from . import tree
 from .brackets import brackets, fans, form
-from .constants import LayerRef, Mistake, OpRef, is_constant, plain
+from .constants import Mistake, OpRef, is_constant, plain
+from .options import allowed, fitting
 from .wording import assigned, corrected, count, meant, spoken, written
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ RENAMED = {"min": "minimum", "max": "maximum"}
 HIDDEN = ("structure", "layout")  # families of ops that no model writes
 MOST_RESULTS = 256
 AXES = ("axis", "axes", "dim", "dims", "keepdims", "keepdim")
-KINDS = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "none": "none",
-    "pair": "a pair such as (1, 2)", "op": "an op",
-}  # fmt: skip
 
 
 def unknown_callee(body: Values, callee: tree.Name) -> Mistake:
@@ -61,11 +57,16 @@ def not_callable(body: Values, name: str, what: str, node: tree.Call) -> Mistake
     )
 
 
-def call_op(body: Values, name: str, node: tree.Call, labels) -> Any:
-    """A call of an op by the name that was written."""
+def call_op(body: Values, ref: OpRef, node: tree.Call, labels, chosen: bool = False) -> Any:
+    """A call of an op by the name that was written, or of one that was chosen by an option.
+
+    What fills a parameter may be chosen too. It is told its fan-in and fan-out; one that does not
+    ask for them, such as `zeros`, draws the whole array all the same.
+    """
     from .values import Many, Val
 
-    given_name = name
+    name = given_name = ref.name
+    preset = dict(ref.given)
     name = RENAMED[name] if name in RENAMED and node.dims is None else name
     definition = lookup(name)
     given, words, extra = _bind(body, definition, given_name, node)
@@ -78,10 +79,12 @@ def call_op(body: Values, name: str, node: tree.Call, labels) -> Any:
     attrs: dict[str, Any] = {"extra": extra} if definition.optional else {}
     for option, spec in definition.options.items():
         node_given = given.get(option)
-        attrs[option] = _option(body, definition, given_name, option, spec, node_given, node)
+        attrs[option] = _option(
+            body, definition, given_name, option, spec, node_given, node, preset
+        )
     if definition.family == "initializer":
         attrs |= fans(body, definition, node)
-    elif body.drawn is not None and not node.dims and _draws(definition):
+    elif body.drawn is not None and _draws(definition) and (chosen or not node.dims):
         attrs["dims"] = body.drawn
     else:
         attrs |= brackets(body, definition, given_name, node, attrs, operands)
@@ -220,9 +223,11 @@ def _signature(definition: OpDef, name: str) -> str:
 
 
 def _option(
-    body: Values, definition: OpDef, name: str, option: str, spec: Option, node, call
+    body: Values, definition: OpDef, name: str, option: str, spec: Option, node, call, preset
 ) -> Any:
     shared = body.shared
+    if node is None and option in preset:
+        return preset[option]
     if node is None:
         if spec.default is REQUIRED:
             raise shared.error(
@@ -237,30 +242,7 @@ def _option(
     value = _settled(body, node)
     if value is NotImplemented:
         raise _not_constant(body, name, option, spec, node)
-    kind = _kind(value)
-    if kind == "int" and "int" not in spec.kinds and "float" in spec.kinds and type(value) is int:
-        return float(value)
-    if kind == "free size":
-        raise shared.error(
-            "option-not-constant",
-            f"{option} of {name} must be known before anything runs; {value} is a free size",
-            node.span,
-            facts=(f"it may be {_allowed(spec)}",),
-        )
-    if kind not in spec.kinds:
-        if isinstance(value, OpRef):
-            words = f"the op {value.name}"
-        elif isinstance(value, LayerRef):
-            words = f"the layer {value.layer.name}"
-        else:
-            words = spoken(value)
-        raise shared.error(
-            "wrong-option",
-            f"{option} of {name} cannot be {words}",
-            node.span,
-            facts=(f"it may be {_allowed(spec)}",),
-        )
-    return value
+    return fitting(shared, value, name, option, spec, node.span)
 
 
 def _settled(body: Values, node: tree.Expr) -> Any:
@@ -270,27 +252,9 @@ def _settled(body: Values, node: tree.Expr) -> Any:
     return plain(body.instance.try_constant(node, body.declared, hidden))
 
 
-def _kind(value: Any) -> str:
-    return (
-        "none" if value is None else
-        "bool" if isinstance(value, bool) else
-        "int" if isinstance(value, int) else
-        "free size" if isinstance(value, Size) else
-        "float" if isinstance(value, float) else
-        "pair" if isinstance(value, tuple) else
-        "op" if isinstance(value, OpRef) else "other"
-    )  # fmt: skip
-
-
-def _allowed(spec: Option) -> str:
-    kinds = [k for k in spec.kinds if k != "word" and not (k == "int" and "float" in spec.kinds)]
-    allowed = [*spec.words, *(KINDS.get(k, k) for k in kinds)]
-    return ", ".join(allowed[:-1]) + (" or " if len(allowed) > 1 else "") + allowed[-1]
-
-
 def _not_constant(body: Values, name: str, option: str, spec: Option, node: tree.Expr) -> Mistake:
     shared, inst = body.shared, body.instance
-    facts = (f"it may be {_allowed(spec)}",)
+    facts = (f"it may be {allowed(spec)}",)
     if isinstance(node, tree.Name) and node.id not in body.names:
         if node.id in inst.broken:
             return Mistake()

@@ -25,17 +25,29 @@ class Enough(Exception):
 
 @dataclass(frozen=True)
 class OpRef:
-    """An op given as an option: `act = gelu`."""
+    """An op given as an option: `act = gelu`, `act = leaky_relu(slope = 0.2)`.
+
+    Attributes:
+        given: options that it is called with, by name.
+    """
 
     name: str
+    given: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class LayerRef:
-    """A layer, with the file whose names its body sees."""
+    """A layer, with the file whose names its body sees; as an option also `BatchNorm(eps = 1e-3)`.
+
+    Attributes:
+        given: options that it is used with, by name.
+        sizes: sizes of dims between its brackets, by name.
+    """
 
     layer: tree.Layer
     file: SourceFile
+    given: tuple[tuple[str, Any], ...] = ()
+    sizes: tuple[tuple[str, Size], ...] = ()
 
 
 @dataclass(frozen=True)

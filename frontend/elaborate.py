@@ -12,6 +12,7 @@ from .body import Body
 from .constants import Enough, LayerRef, Mistake
 from .instances import BuiltVariant, InstanceBuilder
 from .names import SourceFile
+from .options import option_value
 from .shared import DimParameter, Elaboration, Pending, dim_parameters
 from .uses import declare
 from .variants import elaborate_variant
@@ -287,7 +288,7 @@ def _root_dim(root: InstanceBuilder, parameter: DimParameter, alone: bool) -> No
 
 def _root_option(root: InstanceBuilder, argument: tree.Argument) -> None:
     if argument.default is not None:
-        root.options[argument.name] = root.option_or_ref(argument.default, argument.name)
+        root.options[argument.name] = option_value(root, argument.default, argument.name)
         return
     raise root.shared.error(
         "option-not-given",

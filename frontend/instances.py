@@ -10,11 +10,7 @@ from ..ir.core import Child, Dim, Instance, Region, Type, Variable, Variant, joi
 from ..ir.diagnostics import Place, Span
 from ..ir.size import Size
 from . import tree
-from .constants import (
-    LayerRef,
-    Mistake,
-    OpRef,
-)
+from .constants import LayerRef, Mistake
 from .settled import Settled
 from .shared import Elaboration, Pending
 from .wording import assigned, meant, some
@@ -229,41 +225,6 @@ class InstanceBuilder(Settled):
         return self.dotted[key]
 
     # What the layer declares.
-
-    def option_or_ref(self, node: tree.Expr, name: str) -> Any:
-        """The value of an option given at a `use`: a constant, an op or a layer."""
-        if isinstance(node, tree.Name | tree.Member):
-            found = self.layer_ref(node)
-            if found is not None:
-                return found
-            if isinstance(node, tree.Name) and node.id not in self.options:
-                from ..ir.registry import lookup, names
-
-                if node.id in names() and node.id not in self.file.consts:
-                    if lookup(node.id).family != "pointwise":
-                        raise self.shared.error(
-                            "not-an-option",
-                            f"{name} cannot be {node.id}, which is not a pointwise op",
-                            node.span,
-                            facts=("an option may be a pointwise op, such as gelu, or a layer",),
-                        )
-                    return OpRef(node.id)
-        value = self.try_constant(node)
-        if value is not NotImplemented:
-            return value
-        known = {a.name for a in self.layer.arguments} | {*assigned(self.layer.body)}
-        if isinstance(node, tree.Name) and node.id not in known:
-            from ..ir.registry import lookup, names
-
-            ops = [n for n in names() if lookup(n).family == "pointwise"]
-            raise self.unknown_name(node, [*self.file.layers, *ops])
-        raise self.shared.error(
-            "not-an-option",
-            f"{name} is an option, which is known before anything runs; this is a value",
-            node.span,
-            facts=("an option is a number, true, false, none, a pointwise op or a layer",),
-            help=f"a value is an argument with a type, such as {name}: [...], given at the call",
-        )
 
     def layer_ref(self, node: tree.Name | tree.Member) -> LayerRef | None:
         """The layer that a name means in this layer's file, options included; None if none."""

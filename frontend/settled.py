@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..ir.claim import Divides
 from ..ir.core import Dim
 from ..ir.diagnostics import Span
+from ..ir.registry import words
 from ..ir.size import DivisionByZero, Size, SizeError, exact_quotient
 from . import tree
 from .constants import (
@@ -14,6 +15,7 @@ from .constants import (
     LayerRef,
     Mistake,
     OpRef,
+    Word,
     fold,
     fold_call,
     fold_unary,
@@ -255,4 +257,4 @@ class Settled:
         dim = self.find_dim(name, declared)
         if isinstance(dim, Dim):
             return plain(dim.size)
-        return NotImplemented
+        return Word(name) if dim is None and name in words() else NotImplemented

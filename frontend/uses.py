@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..ir.core import Child, Dim, Region, Type
 from ..ir.diagnostics import Place
 from ..ir.size import Size
 from . import tree
 from .constants import Enough, LayerRef, Mistake
 from .instances import DEEPEST, ChildRecord, InstanceBuilder
+from .options import option_value
 from .shared import MOST_INSTANCES, DimParameter, Pending, dim_parameters
 from .wording import (
     bound_by,
@@ -119,20 +122,25 @@ def instance(parent: InstanceBuilder, name: str, ref: LayerRef, node: tree.Use |
     if len(chain) > DEEPEST:
         raise shared.error("too-deep", f"instances are nested more than {DEEPEST} deep", node.span)
     builder = InstanceBuilder(shared, parent.child_path(name), ref, parent)
-    _bind_dims(parent, builder, node.dims or (), node)
-    _bind_options(parent, builder, node)
+    _bind_dims(parent, builder, dict(ref.sizes), node)
+    _bind_options(parent, builder, dict(ref.given), node)
     declare(builder)
     return builder
 
 
-def _bind_dims(parent: InstanceBuilder, child: InstanceBuilder, items, node) -> None:
-    """Bind a layer's bracketed dims: what the use gives, else defaults, else the caller's."""
+def _bind_dims(
+    parent: InstanceBuilder, child: InstanceBuilder, preset: dict[str, Size], node
+) -> None:
+    """Bind a layer's bracketed dims: what the use gives, else sizes that came with an option, else
+    defaults, else the caller's."""
     shared, layer = parent.shared, child.layer
+    items = node.dims or ()
     parameters = dim_parameters(layer)
     given = _given_dims(parent, layer, parameters, items)
     missing = [
         p for p in parameters
-        if p.name not in given and p.default is None and parent.find_dim(p.name) is None
+        if p.name not in {**given, **preset} and p.default is None
+        and parent.find_dim(p.name) is None
     ]  # fmt: skip
     if missing:
         names = listed(p.name for p in missing)
@@ -156,7 +164,8 @@ def _bind_dims(parent: InstanceBuilder, child: InstanceBuilder, items, node) -> 
             else corrected(shared.diagnostics, callee.span, f"{dotted(callee)}[{inner}]"),
         )
     for parameter in parameters:
-        _bind_dim(parent, child, parameter, given.get(parameter.name))
+        size = preset.get(parameter.name)
+        _bind_dim(parent, child, parameter, given.get(parameter.name), size)
     child.forget()
 
 
@@ -208,12 +217,13 @@ def _given_dims(
     return given
 
 
-def _bind_dim(parent: InstanceBuilder, child: InstanceBuilder, parameter, given) -> None:
+def _bind_dim(
+    parent: InstanceBuilder, child: InstanceBuilder, parameter, given, size: Size | None
+) -> None:
     name = parameter.name
     outside: Dim | Pending | None = None
-    size: Size | None = None
     if given is not None:
-        expression, declares = given
+        size, (expression, declares) = None, given
         if isinstance(expression, tree.Name):
             outside = parent.find_dim(expression.id)
             if outside is None and declares:
@@ -225,6 +235,8 @@ def _bind_dim(parent: InstanceBuilder, child: InstanceBuilder, parameter, given)
                 size = parent.size(expression)
         else:
             size = parent.size(expression)
+    elif size is not None:
+        pass
     elif parameter.default is not None:
         default = parameter.default
         if isinstance(default, tree.Name) and default.id in child.bound:
@@ -246,7 +258,7 @@ def _bind_dim(parent: InstanceBuilder, child: InstanceBuilder, parameter, given)
 
 
 def _bind_options(
-    parent: InstanceBuilder, child: InstanceBuilder, node: tree.Use | tree.Call
+    parent: InstanceBuilder, child: InstanceBuilder, preset: dict[str, Any], node
 ) -> None:
     shared, layer = parent.shared, child.layer
     options = [a for a in layer.arguments if a.type is None]
@@ -274,9 +286,11 @@ def _bind_options(
         given[keyword.name] = keyword.value
     for argument in options:
         if argument.name in given:
-            child.options[argument.name] = parent.option_or_ref(given[argument.name], argument.name)
+            child.options[argument.name] = option_value(parent, given[argument.name], argument.name)
+        elif argument.name in preset:
+            child.options[argument.name] = preset[argument.name]
         elif argument.default is not None:
-            child.options[argument.name] = child.option_or_ref(argument.default, argument.name)
+            child.options[argument.name] = option_value(child, argument.default, argument.name)
         else:
             callee = node.layer if isinstance(node, tree.Use) else node.callee
             help = f"{layer.name}({argument.name} = …)"

@@ -425,7 +425,7 @@ class Values:
                 raise calls.not_callable(self, name, "a value", node)
             if isinstance(option, OpRef):
                 inst.used.add(name)
-                return calls.call_op(self, option.name, node, labels)
+                return calls.call_op(self, option, node, labels, chosen=True)
             constant = bound if name in self.names else option
             if name in self.names or (name in inst.options and not isinstance(option, LayerRef)):
                 raise calls.not_callable(self, name, spoken(constant), node)
@@ -434,7 +434,7 @@ class Values:
             return layer_calls.call_layer(self, ref, node, labels)
         if isinstance(callee, tree.Name):
             if callee.id in names() and lookup(callee.id).family not in calls.HIDDEN:
-                return calls.call_op(self, callee.id, node, labels)
+                return calls.call_op(self, OpRef(callee.id), node, labels)
             if callee.id in inst.file.consts:
                 value = inst.try_constant(callee)
                 raise calls.not_callable(self, callee.id, spoken(value), node)

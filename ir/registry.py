@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from .core import Axis, Dim, Op, Order, Type
@@ -250,6 +251,12 @@ def names() -> tuple[str, ...]:
     from . import ops  # noqa: F401
 
     return tuple(sorted(REGISTRY))
+
+
+@cache
+def words() -> frozenset[str]:
+    """The words that options of ops understand, such as `same`."""
+    return frozenset(w for n in names() for o in REGISTRY[n].options.values() for w in o.words)
 
 
 def keeps(op: Op, types: tuple[Type, ...], wants: tuple[bool, ...]) -> tuple[Keep, ...]:

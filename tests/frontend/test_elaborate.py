@@ -395,6 +395,90 @@ model M(x: [B, D]) -> [B, D]:
     assert not module.instance("b.norm1").params
 
 
+CHOOSING = """
+dims: B, Y = 5, Yo = 3, D = 4, H = 2
+
+layer Scale[D, R = 1](x: [..., D], by = 2.0) -> [..., D]:
+    return x * by * R
+
+layer Dense[D -> H](
+    x: [..., D], act = tanh, init = he_normal, bias_init = zeros, norm = none
+) -> [..., H]:
+    param w: [D, H] = init[D -> H]()
+    param b: [H] = bias_init()
+    y = dot[D](x, w) + b
+    if norm != none:
+        use normalise = norm[D = H]
+        y = normalise(y)
+    return act(y)
+
+layer Conv[Y -> Yo](x: [..., Y], pad = same, pool = max_pool) -> [..., Yo]:
+    dims: Ky = 3
+    y = pool[Y * Ky -> Yo](x, stride = 2, pad = pad)
+    if pad == same:
+        y = -y
+    return y
+"""
+
+
+def test_options_take_ops_and_layers_with_options_of_their_own(load):
+    module = load(
+        CHOOSING
+        + """
+layer Around[D -> H](x: [..., D], act = none, norm = Scale) -> [..., H]:
+    use inner = Dense[D -> H](act = act, norm = norm(by = 3))
+    return inner(x)
+
+model M(x: [B, D]) -> [B, H]:
+    use net = Around[D -> H](act = leaky_relu(slope = 0.5), norm = Scale[R = 5](4))
+    return net(x)
+"""
+    )
+    params = {"w": arrays(4, 2), "b": arrays(2, seed=1)}
+    x = arrays(3, 4, seed=2)
+    inner = 3 * 5 * (x @ params["w"] + params["b"])
+    found = value(module, {"net": {"inner": params}}, x)
+    np.testing.assert_allclose(found, np.where(inner >= 0, inner, 0.5 * inner))
+
+
+def test_options_take_initializers(load):
+    module = load(
+        CHOOSING
+        + """
+model M(x: [B, D]) -> [B, H]:
+    use a = Dense[D -> H](init = variance_scaling(2.0, fan_out, normal), bias_init = full(0.5))
+    use b = Dense[D -> H](init = normal(0.02))
+    return a(x) + b(x)
+"""
+    )
+    found = {
+        f"{path}.{v.name}": v.init.ops[0]
+        for path in ("a", "b")
+        for v in module.instance(path).params
+    }
+    scaled = found["a.w"]
+    assert [scaled.name, scaled["mode"], scaled["distribution"]] == [
+        "variance_scaling", "fan_out", "normal",
+    ]  # fmt: skip
+    assert [d.name for d in (*scaled["fan_in"], *scaled["fan_out"])] == ["D", "H"]
+    assert [found["a.b"].name, found["a.b"]["value"]] == ["full", 0.5]
+    drawn = found["b.w"]
+    assert [drawn.name, drawn["stddev"], len(drawn["dims"])] == ["normal", 0.02, 2]
+    assert found["b.b"].name == "zeros"
+
+
+def test_options_take_words_and_pools(load):
+    module = load(
+        CHOOSING
+        + """
+model M(x: [B, Y]) -> [B, Yo]:
+    return Conv[Y -> Yo](x) + Conv[Y -> Yo](x, pad = 1, pool = mean_pool)
+"""
+    )
+    x = np.array([[1.0, 2.0, 3.0, 4.0, 6.0]])
+    np.testing.assert_allclose(value(module, {}, x), [[-2 + 1.5, -4 + 3, -6 + 5]])
+
+
 def test_dim_defaults(load):
     """Yo is Y unless told; Ky is 3 unless told."""
     text = """
