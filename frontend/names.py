@@ -144,15 +144,18 @@ def _import(item: nodes.Import, file: SourceFile, diagnostics, chain, loaded) ->
         )
         return None
     if not path.is_file():
-        known = sorted({p.stem for p in (*folder.glob("*.nw"), *LIBRARY.glob("*.nw"))})
-        known = [k for k in known if file.path is None or k != file.path.stem]
-        close = nearest(item.name, known)
+        chapters = sorted(p.stem for p in LIBRARY.glob("*.nw"))
+        files = sorted(p.stem for p in folder.glob("*.nw") if p != file.path and folder != LIBRARY)
+        close = nearest(item.name, [*files, *chapters])
         diagnostics.error(
             "unknown-import",
             f"there is no {item.name}.nw beside {Path(file.name).name}, "
             "nor such a chapter of the library",
             item.span,
-            facts=(f"there is: {', '.join(known)}",) if known else (),
+            facts=(
+                *((f"beside it: {', '.join(files)}",) if files else ()),
+                f"chapters of the library: {', '.join(chapters)}",
+            ),
             help=f"import {close[0]}" if close else "",
         )
         return None
