@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import Diagnostics, Span, nearest
 from ..ir.recipe import Recipe
-from .recipe import OFFERS, TOKENS
+from .recipe_checks import OFFERS, TOKENS
 
 if TYPE_CHECKING:
     from ..ir.core import Module
