@@ -3,7 +3,11 @@ calls."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from ..ir.core import Instance, Module, Variable, Variant, walk
+from ..ir.diagnostics import Span
 from ..ir.effects import CALLS, effects, holds, salt
 from ..ir.ops.helpers import HELPERS
 from ..ir.ops.layout import spec
@@ -11,6 +15,7 @@ from ..ir.placement import input_spec, variable_spec
 from ..ir.plan import Plan, find
 from ..ir.registry import lookup
 from .body import Body, Function
+from .lines import nested, packed, tidy
 from .naming import RESERVED, fresh, identifier, prose, quoted, snake, wrap
 
 SUPPORT = {
@@ -153,11 +158,12 @@ class ModelWriter:
             returned = ", ".join(gives)
         body.emit(f"return {returned}")
         lines = [*self._docstring(instance), *self._shapes(function, body), *body.lines]
-        return [", ".join(arguments), *_tidy(lines)]
+        return [", ".join(arguments), *tidy(lines)]
 
     def _docstring(self, instance: Instance) -> list[str]:
-        place = f" ({self.source}:{instance.span.line})" if instance.span is not None else ""
-        doc = prose(instance.doc)
+        span = instance.span
+        place = f" ({self._file(span)}:{span.line})" if span is not None else ""
+        doc = prose(re.split(r"\n\s*\n", instance.doc.strip())[0])  # what follows is for its users
         text = f'    """{prose(instance.layer)}{place}{": " + doc if doc else "."}"""'
         if len(text) <= 100:
             return [text]
@@ -166,6 +172,11 @@ class ModelWriter:
         first = f'    """{prose(instance.layer)}{place}.'
         body = textwrap.wrap(doc, 96, initial_indent="    ", subsequent_indent="    ")
         return [first, "", *body, '    """']
+
+    def _file(self, span: Span) -> str:
+        """The name of the file that a layer is from: the model's own, or one that it imports."""
+        root = self.module.instances[0].span
+        return self.source if root is None or span.file == root.file else Path(span.file).name
 
     def _shapes(self, function: Function, body: Body) -> list[str]:
         """Lines that bind the sizes of free dims from the shapes of the inputs."""
@@ -233,7 +244,7 @@ class ModelWriter:
             if keyed and kind == "states":
                 lines.append("    key = random.key(0)")
         entries = self._entries_of(instance, kind, (), lines, {})
-        lines += _dict(entries, "    return ", "")
+        lines += nested(entries, "    return ", "")
         self.texts.append(lines)
         return name
 
@@ -337,10 +348,12 @@ class ModelWriter:
         init_state = self._init(root, "states") if holds(module, "", "states") else None
         tail = self._entries(root, entry, init_params, init_state)
         name, source = prose(root.layer), prose(self.source)
-        head = [
-            f'"""{name}, written by Netwright from {source}; numbers after # are lines there."""',
-            "",
-        ]
+        first = f'"""{name}, written by Netwright from {source}'
+        head = [first + '; numbers after # are lines there."""']
+        if len({i.span.file for i in module.instances if i.span is not None}) > 1:
+            where = "Numbers after # are lines of the file that a function names."
+            head = [first + ".", "", where, '"""']
+        head.append("")
         specs = self._specs()
         text = "\n".join(line for block in self.texts for line in block)
         text += "\n".join(tail)
@@ -355,7 +368,7 @@ class ModelWriter:
             imports.append("from jax.ad_checkpoint import checkpoint_name")
         if specs or " P(" in whole or "(P(" in whole:
             imports.append("from jax.sharding import PartitionSpec as P")
-        constants = _packed(self._ordered_constants())
+        constants = packed(self._ordered_constants())
         blocks = [*head, *imports, ""]
         if constants:
             blocks += [*constants, ""]
@@ -443,7 +456,7 @@ class ModelWriter:
             "STATE_SPECS": self._spec_tree("", "states"),
             "BATCH_SPECS": [(v.label, spec(input_spec(self.plan, "", v))) for v in inputs],
         }
-        return [line for n, tree in tables.items() for line in _dict(tree, f"{n} = ", "")]
+        return [line for n, tree in tables.items() for line in nested(tree, f"{n} = ", "")]
 
     def _spec_tree(self, path: str, kind: str) -> list:
         """The specs of the parameters, or states, of an instance and all below it."""
@@ -457,44 +470,3 @@ class ModelWriter:
             if holds(self.module, inner.path, kind):
                 found.append((child.name, self._spec_tree(inner.path, kind)))
         return found
-
-
-def _packed(constants: list[tuple[str, int]]) -> list[str]:
-    """Constants as assignments, four on a line."""
-    lines = []
-    for start in range(0, len(constants), 4):
-        names, values = zip(*constants[start : start + 4], strict=True)
-        lines.append(f"{', '.join(names)} = {', '.join(map(str, values))}")
-    return lines
-
-
-def _dict(entries: list, before: str, after: str) -> list[str]:
-    """A nested dict as source: on one line where it is short, else an entry a line."""
-    one = before + _flat(entries) + after
-    if len(one) <= 88:
-        return [one]
-    indent = " " * (len(before) - len(before.lstrip()))
-    lines = [before + "{"]
-    for name, source in entries:
-        lead = f"{indent}    {quoted(name)}: "
-        lines += _dict(source, lead, ",") if isinstance(source, list) else wrap(f"{lead}{source},")
-    return [*lines, f"{indent}}}{after}"]
-
-
-def _flat(entries: list) -> str:
-    parts = (f"{quoted(n)}: {_flat(s) if isinstance(s, list) else s}" for n, s in entries)
-    return "{" + ", ".join(parts) + "}"
-
-
-def _tidy(lines: list[str]) -> list[str]:
-    """Lines wrapped, without blank lines that follow each other or open and close a body."""
-    out: list[str] = []
-    for line in lines:
-        if not line.strip():
-            if out and out[-1].strip() and not out[-1].rstrip().endswith(":"):
-                out.append("")
-            continue
-        out += wrap(line)
-    while out and not out[-1]:
-        out.pop()
-    return out

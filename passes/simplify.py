@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.core import Module, Op, Region, walk
+from ..ir.core import Module, Op, Region, attributes, walk
 from ..ir.facts import effects
 from ..ir.plan import Plan
 from ..ir.registry import lookup
@@ -215,7 +215,14 @@ def _folded(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | None:
     )
 
 
-_NEUTRAL = {"add": (0, 0), "subtract": (None, 0), "multiply": (1, 1), "divide": (None, 1)}
+_NEUTRAL: dict[str, tuple[int | None, int | None]] = {
+    "add": (0, 0),
+    "subtract": (None, 0),
+    "multiply": (1, 1),
+    "divide": (None, 1),
+    "logical_and": (True, True),
+    "logical_or": (False, False),
+}
 """For ops of two operands: the number that, as the first or second, changes nothing."""
 
 
@@ -224,11 +231,34 @@ def _neutral_operand(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | 
         if neutral is None:
             continue
         value = scalar(scope, op.operands[position])
-        if value is not None and value == neutral and not isinstance(value, bool):
+        if type(value) is bool and value is neutral:
+            made = _mask_over(scope, op.operands[1 - position], op)
+        elif type(value) in (int, float) and value == neutral:
             made = _same(scope, op.operands[1 - position], op)
-            if made is not None:
-                return made
+        else:
+            continue
+        if made is not None:
+            return made
     return None
+
+
+def _mask_over(scope: Scope, id: int, op: Op) -> Iterable[int] | None:
+    """A mask over the dims of the op's result, which may be more than it has."""
+    missing = tuple(d for d in op.result.type.dims if d not in scope.type(id).dims)
+    if not missing or op.result.order is not None:
+        return _same(scope, id, op)
+    return (scope.add("expand", id, dims=missing, label=op.result.label, span=op.span),)
+
+
+def _mask_of_all(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | None:
+    """An op whose mask leaves everything is the op without a mask."""
+    position = op.extra("where")
+    if position is None or scalar(scope, op.operands[position]) is not True:
+        return None
+    operands = tuple(id for i, id in enumerate(op.operands) if i != position)
+    extra = tuple(name for name in op.get("extra", ()) if name != "where")
+    attrs = {n: v for n, v in op.attrs if n != "extra"} | ({"extra": extra} if extra else {})
+    return scope.append(replace(op, operands=operands, attrs=attributes(**attrs)))
 
 
 def _undone(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | None:
@@ -288,6 +318,7 @@ def _sum_of_products(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | 
 _RULES = (
     _folded,
     _neutral_operand,
+    _mask_of_all,
     _undone,
     _changes_nothing,
     _same_in_both_branches,

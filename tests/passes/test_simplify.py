@@ -109,6 +109,31 @@ def test_what_changes_nothing_is_dropped(body):
     assert made.instances[0].variants[0].results[0].value == 0
 
 
+MASK = (
+    '%3 = const() {dtype = "bool", value = VALUE} : bool[]\n'
+    "%4 = expand[A.0, B.1](%3) : bool[A.0, B.1]\n"
+    '%5 = const() {dtype = "int", value = 0} : int[]\n'
+    "%6 = less(%2, %5) : bool[A.0]\n"
+)
+
+
+@pytest.mark.parametrize(("name", "neutral"), [("logical_and", "true"), ("logical_or", "false")])
+def test_a_mask_and_its_neutral_is_the_mask(name, neutral):
+    both = f"%7 = {name}(%4, %6) : bool[A.0, B.1]\nresult %7 [A.0, B.1]"
+    check(MASK.replace("VALUE", neutral) + both, "const", "less", "expand")
+    other = {"true": "false", "false": "true"}[neutral]
+    made = simplify(module(MASK.replace("VALUE", other) + both))
+    assert name in ops(made)
+
+
+def test_a_mask_that_leaves_everything_is_dropped():
+    masked = '%7 = softmax[B.1](%0, %4) {extra = ("where",)} : float[A.0, B.1]'
+    kept = "\nresult %7 [A.0, B.1]"
+    check(MASK.replace("VALUE", "true") + masked + kept, "softmax")
+    made = simplify(module(MASK.replace("VALUE", "false") + masked + kept))
+    assert "expand" in ops(made)
+
+
 def test_what_changes_something_stays():
     check(
         ZERO + "%4 = subtract(%3, %0) : float[A.0, B.1]\nresult %4 [A.0, B.1]", "const", "subtract"
