@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..ir.size import Size, SizeError, maximum, minimum
 from . import tree
 
 if TYPE_CHECKING:
+    from .instances import InstanceBuilder
     from .names import SourceFile
 
 
@@ -42,12 +43,14 @@ class LayerRef:
     Attributes:
         given: options that it is used with, by name.
         sizes: sizes of dims between its brackets, by name.
+        home: the instance in whose layer the option was written; dims of it are known to the layer.
     """
 
     layer: tree.Layer
     file: SourceFile
     given: tuple[tuple[str, Any], ...] = ()
     sizes: tuple[tuple[str, Size], ...] = ()
+    home: InstanceBuilder | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

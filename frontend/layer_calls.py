@@ -85,7 +85,9 @@ def call_child(body: Values, record: ChildRecord, node: tree.Call, labels) -> An
         raise _odd_place(body, record, node, "state")
     overrides = _dims_at_call(body, record, node)
     along = record.child.along
-    given = _arguments(body, child, node)
+    given = {
+        n: v for n, v in _arguments(body, child, node).items() if not _is_default(body, child, n, v)
+    }
     matcher = Matcher(body, child, along, overrides)
     values = [a for a in child.layer.arguments if a.type is not None]
     absent = [a.name for a in values if a.name not in given]
@@ -237,6 +239,20 @@ def _arguments(
             raise body.shared.error("given-twice", f"{keyword.name} is given twice", keyword.span)
         given[keyword.name] = (body.single(body.expr(keyword.value), keyword.value), keyword.value)
     return given
+
+
+def _is_default(body: Values, child: InstanceBuilder, name: str, given: tuple) -> bool:
+    """Whether a call gives an argument just what it would be without: `true` for a mask, say."""
+    argument = next(a for a in child.layer.arguments if a.name == name)
+    if not isinstance(argument.default, tree.Constant | tree.Number):
+        return False
+    value = plain(given[0])
+    if isinstance(value, Val):
+        made = body.builder.defining(value.id)
+        while made is not None and made.name == "expand":
+            made = body.builder.defining(made.operands[0])
+        value = made["value"] if made is not None and made.name == "const" else None
+    return type(value) is type(argument.default.value) and value == argument.default.value
 
 
 def _argument(

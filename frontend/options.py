@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..ir.diagnostics import Span
@@ -33,6 +34,7 @@ def option_value(inst: InstanceBuilder, node: tree.Expr, name: str) -> Any:
     callee = node.callee if isinstance(node, tree.Call) else node
     layer = inst.layer_ref(callee) if isinstance(callee, tree.Name | tree.Member) else None
     if layer is not None:
+        layer = layer if layer.home is not None else replace(layer, home=inst)
         return _with_options(inst, layer, node) if isinstance(node, tree.Call) else layer
     value = inst.try_constant(node)
     op = _op(inst, callee) if value is NotImplemented or isinstance(value, Word) else None
@@ -106,7 +108,7 @@ def _with_options(inst: InstanceBuilder, ref: LayerRef, node: tree.Call) -> Laye
         sizes[item.left.id] = inst.size(item.value)
     return LayerRef(
         layer, ref.file, tuple({**dict(ref.given), **settled}.items()),
-        tuple({**dict(ref.sizes), **sizes}.items()),
+        tuple({**dict(ref.sizes), **sizes}.items()), ref.home,
     )  # fmt: skip
 
 

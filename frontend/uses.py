@@ -25,8 +25,6 @@ from .wording import (
     written,
 )
 
-# What a `use` binds.
-
 
 def use(parent: InstanceBuilder, node: tree.Use) -> None:
     """Make the instance that a `use` names, and declare what its layer declares."""
@@ -122,26 +120,26 @@ def instance(parent: InstanceBuilder, name: str, ref: LayerRef, node: tree.Use |
     if len(chain) > DEEPEST:
         raise shared.error("too-deep", f"instances are nested more than {DEEPEST} deep", node.span)
     builder = InstanceBuilder(shared, parent.child_path(name), ref, parent)
-    _bind_dims(parent, builder, dict(ref.sizes), node)
+    _bind_dims(parent, builder, ref, node)
     _bind_options(parent, builder, dict(ref.given), node)
     declare(builder)
     return builder
 
 
-def _bind_dims(
-    parent: InstanceBuilder, child: InstanceBuilder, preset: dict[str, Size], node
-) -> None:
+def _bind_dims(parent: InstanceBuilder, child: InstanceBuilder, ref: LayerRef, node) -> None:
     """Bind a layer's bracketed dims: what the use gives, else sizes that came with an option, else
-    defaults, else the caller's."""
+    defaults, else the caller's, else those of the place where the option was written."""
     shared, layer = parent.shared, child.layer
     items = node.dims or ()
     parameters = dim_parameters(layer)
-    given = _given_dims(parent, layer, parameters, items)
-    missing = [
-        p for p in parameters
-        if p.name not in {**given, **preset} and p.default is None
-        and parent.find_dim(p.name) is None
-    ]  # fmt: skip
+    given, preset = _given_dims(parent, layer, parameters, items), dict(ref.sizes)
+    missing = []
+    for p in parameters:
+        if p.name in {**given, **preset} or p.default is not None or parent.find_dim(p.name):
+            continue
+        there = ref.home.find_dim(p.name) if ref.home is not None else None
+        preset |= {p.name: there.size} if isinstance(there, Dim) else {}
+        missing += [p] if p.name not in preset else []
     if missing:
         names = listed(p.name for p in missing)
         arrows = [p for p in parameters if p.made_from is not None]

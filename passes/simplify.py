@@ -315,10 +315,25 @@ def _sum_of_products(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | 
     return scope.append(made)
 
 
+def _mask_expanded(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | None:
+    """A mask may lack dims of what it masks, so that nobody need expand it over them."""
+    position = op.extra("where")
+    made = scope.defining(op.operands[position]) if position else None
+    if made is None or made.name != "expand" or op.result.order is not None:
+        return None
+    mask, masked = scope.type(op.operands[position]), scope.type(op.operands[0])
+    if set(made["dims"]) & set(op.get("dims", ())) or not set(mask.dims) <= set(masked.dims):
+        return None
+    operands = list(op.operands)
+    operands[position] = made.operands[0]
+    return scope.append(replace(op, operands=tuple(operands)))
+
+
 _RULES = (
     _folded,
     _neutral_operand,
     _mask_of_all,
+    _mask_expanded,
     _undone,
     _changes_nothing,
     _same_in_both_branches,

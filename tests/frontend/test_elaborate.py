@@ -939,6 +939,59 @@ model M(x: [B, S, D]) -> [B, D], [B, S]:
     np.testing.assert_allclose(results[1], x.mean(2))
 
 
+def test_a_layer_that_is_an_option_knows_the_dims_where_it_was_written(load):
+    text = """
+dims: B, D = 2, F = 3
+
+layer Wide[D, F](x: [..., D]) -> [..., D]:
+    param w: [D, F] = ones()
+    return x * sum[F](w)
+
+layer Residual[D](x: [..., D], inner) -> [..., D]:
+    use inner = inner
+    return x + inner(x)
+
+layer Again[D](x: [..., D], inner) -> [..., D]:
+    use inner = inner
+    return inner(x)
+
+model M(x: [B, D]) -> [B, D]:
+    use r = Again(Residual(Wide))
+    return r(x)
+"""
+    module = load(text)
+    assert shape_of(module, "r.inner.inner", "w") == [("D", "2"), ("F", "3")]
+    w = {"r": {"inner": {"inner": {"w": np.full((2, 3), 0.5)}}}}
+    np.testing.assert_allclose(value(module, w, np.ones((1, 2))), np.full((1, 2), 2.5))
+
+
+def test_an_argument_that_is_given_its_default_is_not_there(load):
+    text = """
+dims: B, S
+
+layer Inner[S](x: [..., S], live: bool[..., S] = true, by: [] = 1.0) -> [...]:
+    return mean[S](x, where = live) * by
+
+layer Outer[S](x: [..., S], live: bool[..., S] = true) -> [...]:
+    use inner = Inner
+    return inner(x, live = live)
+
+model M(x: [B, S], live: bool[B, S]) -> [B], [B], [B]:
+    use one = Outer
+    use two = Outer
+    use three = Inner
+    return one(x), two(x, live = live), three(x, by = 2.0)
+"""
+    module = load(text)
+    counts = [len(module.instance(p).variants[0].inputs) for p in ("one.inner", "two.inner")]
+    assert counts == [1, 2]
+    x, live = arrays(2, 3), np.array([[True, False, True]] * 2)
+    (one, two, three), _, _ = run(module, {}, [x, live])
+    np.testing.assert_allclose(one, x.mean(1))
+    np.testing.assert_allclose(two, x[:, ::2].mean(1))
+    np.testing.assert_allclose(three, 2 * x.mean(1))
+
+
 def test_a_chapter_beside_the_file(load):
     chapter = """
 dims: Ky = 3

@@ -134,6 +134,14 @@ def test_a_mask_that_leaves_everything_is_dropped():
     assert "expand" in ops(made)
 
 
+def test_a_mask_need_not_be_expanded_but_over_the_dims_of_the_op():
+    less = "%6 = less(%2, %3) : bool[A.0]\n%4 = expand[B.1](%6) : bool[A.0, B.1]\n"
+    zero = '%3 = const() {dtype = "int", value = 0} : int[]\n'
+    over = '%7 = softmax[{}](%0, %4) {{extra = ("where",)}} : float[A.0, B.1]\nresult %7 [A.0, B.1]'
+    check(zero + less + over.format("A.0"), "const", "less", "softmax")
+    check(zero + less + over.format("B.1"), "const", "less", "expand", "softmax")
+
+
 def test_what_changes_something_stays():
     check(
         ZERO + "%4 = subtract(%3, %0) : float[A.0, B.1]\nresult %4 [A.0, B.1]", "const", "subtract"
