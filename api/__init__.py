@@ -9,6 +9,15 @@
         state, metrics = program.step(state, program.put_batch(program.data.batch(step)))
     print(program.source)                       # the model as plain JAX
 
+A model may be written in Python too, in the same notation:
+
+    B, D = nw.dims("B"), nw.dims(D=128)
+
+    @nw.layer[D]
+    def RMSNorm(x: nw.f[..., D], eps=1e-6) -> nw.f[..., D]:
+        scale = nw.param("scale", [D], nw.ones())
+        return x * nw.rsqrt(nw.mean[D](x ** 2) + eps) * scale
+
 On the command line: `netwright --help`.
 """
 
@@ -20,7 +29,7 @@ __all__ = ["Compiled", "InputError", "Model", "load"]
 
 if TYPE_CHECKING:
     from .ir.diagnostics import InputError
-    from .model import Compiled, Model, load
+    from .models import Compiled, Model, load
 
 
 def __getattr__(name: str) -> Any:
@@ -30,11 +39,18 @@ def __getattr__(name: str) -> Any:
 
         return InputError
     if name in __all__:
-        from . import model
+        from . import models  # `nw.model` is a decorator
 
-        return getattr(model, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(models, name)
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .frontend.builder import notation
+
+    return notation(name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    from .frontend.builder import NOTATION
+    from .frontend.builder.ops import ops
+
+    return sorted({*globals(), *__all__, *NOTATION, *ops()})

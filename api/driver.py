@@ -14,6 +14,8 @@ from .ir.diagnostics import Diagnostic, Diagnostics, InputError, nearest
 
 if TYPE_CHECKING:
     from .backend.program import ProgramFiles
+    from .frontend.builder.layers import PythonLayer
+    from .frontend.names import SourceFile
     from .ir.plan import Plan
     from .ir.recipe import Recipe
     from .passes.manager import Pipeline
@@ -59,19 +61,53 @@ def load(
     Raises:
         InputError: everything that is wrong with it.
     """
-    from .frontend.elaborate import check_unused_layers, elaborate
     from .frontend.names import load as read
-    from .passes.check import check, requirements
 
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEP))
     path = model_path(Path(path))
     diagnostics = Diagnostics()
     file = read(path, diagnostics)
-    module = (
-        elaborate(file, diagnostics, entry, dict(overrides or {})) if file is not None else None
-    )
-    if file is not None:
-        check_unused_layers(file, diagnostics)
+    if file is None:
+        raise InputError(diagnostics.errors, diagnostics.sources)
+    return _checked(path, file, diagnostics, entry, overrides)
+
+
+def load_python(entry: PythonLayer, overrides: Mapping[str, Any] | None = None) -> Loaded:
+    """Run, elaborate and check a loss or model that is written in Python.
+
+    Args:
+        entry: the decorated function.
+        overrides: values for dims and constants, by name.
+
+    Raises:
+        InputError: everything that is wrong with it.
+    """
+    from .frontend.builder.assembly import source_file
+    from .frontend.builder.wording import in_python
+
+    diagnostics = Diagnostics()
+    file, name = source_file(entry, diagnostics, overrides)
+    assert file.path is not None
+    try:
+        return _checked(file.path, file, diagnostics, name, overrides)
+    except InputError as error:
+        found = [replace(d, help=in_python(d.help)) for d in error.diagnostics]
+        raise InputError(found, error.sources) from None
+
+
+def _checked(
+    path: Path,
+    file: SourceFile,
+    diagnostics: Diagnostics,
+    entry: str | None,
+    overrides: Mapping[str, Any] | None,
+) -> Loaded:
+    """Elaborate and check a file."""
+    from .frontend.elaborate import check_unused_layers, elaborate
+    from .passes.check import check, requirements
+
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEP))
+    module = elaborate(file, diagnostics, entry, dict(overrides or {}))
+    check_unused_layers(file, diagnostics)
     if module is not None:
         try:
             module = check(module)

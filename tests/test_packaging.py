@@ -87,6 +87,7 @@ def test_only_tests_import_flax():
         "netwright.ir.ops",
         "netwright.ir.text",
         "netwright.frontend.elaborate",
+        "netwright.frontend.builder.assembly",
         "netwright.frontend.recipe",
         "netwright.passes.layout",
         "netwright.passes.check",

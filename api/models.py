@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import driver
+
+if TYPE_CHECKING:
+    from .frontend.builder.layers import PythonLayer
 
 _IMPORTING = threading.Lock()
 
@@ -92,18 +95,21 @@ class Compiled:
         self._gone = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
 
-def load(path: str | Path, entry: str | None = None, **settings: Any) -> Model:
-    """Read, elaborate and check a model file.
+def load(model: str | Path | PythonLayer, entry: str | None = None, **settings: Any) -> Model:
+    """Read, elaborate and check a model file, or a loss or model that is written in Python.
 
     Args:
-        path: a `*.nw` file, or a folder with a `model.nw`.
+        model: a `*.nw` file, a folder with a `model.nw`, or a function decorated with `loss` or
+            `model`.
         entry: the name of a loss or model; by default the file's last loss, else its last model.
         settings: other sizes of dims and values of constants, such as `D=256`.
 
     Raises:
         InputError: everything that is wrong with it; `str()` of it is the message for people.
     """
-    return Model(driver.load(Path(path), settings, entry))
+    if isinstance(model, str | Path):
+        return Model(driver.load(Path(model), settings, entry))
+    return Model(driver.load_python(model, settings))
 
 
 def _load(folder: Path) -> tuple[ModuleType, Any]:
