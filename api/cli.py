@@ -15,6 +15,7 @@ EPILOG = """
 \b
 A folder with a model and a recipe is all that is needed:
   netwright check examples/shakespeare     proves the shapes
+  netwright fmt examples/shakespeare       gives model files their one layout
   netwright train examples/shakespeare     writes the program and runs it
   netwright sample runs/shakespeare        text from the trained model
   netwright emit examples/shakespeare -o mine    the program alone, to keep
@@ -161,6 +162,49 @@ def show(
     module = driver.compile_up_to(loaded, after, print_after)
     if after is not None:
         click.echo(text(module))
+
+
+@main.command()
+@click.argument("paths", type=existing, nargs=-1, required=True, metavar="FILE|FOLDER...")
+@click.option("--check", is_flag=True, help="Change nothing; name files that would, and exit 1.")
+@click.option("--diff", is_flag=True, help="Change nothing; show what would change.")
+@teaches
+def fmt(paths: tuple[Path, ...], check: bool, diff: bool) -> None:
+    """Give model files their one layout: FILEs, all *.nw in FOLDERs, or - for standard input.
+
+    Meaning and comments stay; rows have at most 100 columns. A file with a mistake in it is
+    left alone.
+    """
+    from . import formatting
+    from .ir.diagnostics import Diagnostics
+
+    diagnostics = Diagnostics()
+    changed = 0
+    piped = [p for p in paths if str(p) == "-"]
+    files = formatting.model_files((p for p in paths if str(p) != "-"), diagnostics)
+    for path in [*piped, *files]:
+        name = "standard input" if path in piped else str(path)
+        if path in piped:
+            raw = sys.stdin.buffer.read()
+            texts = formatting.formatted_bytes(raw, name, diagnostics)
+        else:
+            texts = formatting.formatted(path, diagnostics)
+        if texts is None:
+            continue
+        before, after = texts
+        changed += before != after
+        if diff:
+            click.echo(formatting.difference(before, after, name), nl=False)
+        elif check and before != after:
+            click.echo(f"{name} would change")
+        elif path in piped and not check:
+            sys.stdout.buffer.write(after.encode())
+        elif before != after:
+            formatting.write(path, after)
+            click.echo(f"{name} has changed")
+    diagnostics.raise_errors()
+    if check and changed:
+        sys.exit(WRONG)
 
 
 @main.command()

@@ -328,7 +328,9 @@ class Build(Transformer):
     def dim_list(self, c):
         return Group.of(c, [e for e in c if e is not None and not isinstance(e, Word)])
 
-    const_list = values = arguments = results = type_dims = items = actuals = keywords = dim_list
+    const_list = values = others = arguments = results = type_dims = items = actuals = keywords = (
+        dim_list
+    )
 
     # Expressions.
 

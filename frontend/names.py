@@ -58,7 +58,8 @@ def loads(text: str, diagnostics: Diagnostics, name: str = "model.nw") -> Source
     return _declare(text, None, name, diagnostics, [], {})
 
 
-def _load(path, diagnostics, name, chain, loaded) -> SourceFile | None:
+def read(path: Path, diagnostics: Diagnostics, name: str) -> str | None:
+    """The text of a model file, which messages call `name`; None if it cannot be read."""
     try:
         raw = path.read_bytes() if path.stat().st_size <= LARGEST else None
     except OSError as error:
@@ -74,8 +75,13 @@ def _load(path, diagnostics, name, chain, loaded) -> SourceFile | None:
             help="models are small: data belongs into files that the recipe names",
         )
         return None
+    return decoded(raw, diagnostics, name)
+
+
+def decoded(raw: bytes, diagnostics: Diagnostics, name: str) -> str | None:
+    """The text that bytes are in UTF-8; None if they are not."""
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         diagnostics.error(
@@ -84,7 +90,11 @@ def _load(path, diagnostics, name, chain, loaded) -> SourceFile | None:
             help="save the file as UTF-8",
         )
         return None
-    return _declare(text, path, name, diagnostics, chain, loaded)
+
+
+def _load(path, diagnostics, name, chain, loaded) -> SourceFile | None:
+    text = read(path, diagnostics, name)
+    return None if text is None else _declare(text, path, name, diagnostics, chain, loaded)
 
 
 def _declare(text, path, name, diagnostics, chain, loaded) -> SourceFile | None:
