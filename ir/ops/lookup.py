@@ -123,20 +123,18 @@ register(
 def _one_hot_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
     _needs_ids(op, types, 0)
     lacks(op, types[0], op["dims"])
-    return (Type(op.get("dtype", "float"), (*types[0].dims, *op["dims"])),)
+    return (Type("bool", (*types[0].dims, *op["dims"])),)
 
 
 def _one_hot_source(c: Source) -> str:
     (dim,) = c.op["dims"]
-    dtype = c.op.result.type.dtype
-    more = f", dtype={c.dtype(dtype)}" if dtype not in ("float", "float32") else ""
-    return f"jax.nn.one_hot({c.arg(0)}, {c.size(dim.size)}{more})"
+    return f"jax.nn.one_hot({c.arg(0)}, {c.size(dim.size)}, dtype=bool)"
 
 
 def _one_hot_meaning(np, args, op):
     (dim,) = op["dims"]
     places = np.arange(dim.size.value)
-    return Named((args[0].array[..., None] == places).astype("float64"), (*args[0].dims, dim))
+    return Named(args[0].array[..., None] == places, (*args[0].dims, dim))
 
 
 def _one_hot_order(op: Op, orders: tuple[Order, ...]) -> Orders:
@@ -147,8 +145,9 @@ register(
     OpDef(
         "one_hot",
         "lookup",
-        "1 at the position of the id and 0 elsewhere: `one_hot[V](ids)` is 1 where v = ids. An id "
-        "that is no position of V gives zeros.",
+        "1 at the position of the id and 0 elsewhere, as bools, which count as these: "
+        "`one_hot[V](ids)` is true where v = ids. An id that is no position of V gives zeros. "
+        "Sums and products of such are ints, and exact.",
         _one_hot_shape,
         _one_hot_source,
         _one_hot_meaning,

@@ -124,7 +124,7 @@ def test_sources():
     assert source("take", "[V, D]", "int[B, S]", dims=dims("V")) == (
         'jnp.take(x0, x1, axis=0, mode="clip")'
     )
-    assert source("one_hot", "int[B, S]", dims=dims("V")) == "jax.nn.one_hot(x0, 7)"
+    assert source("one_hot", "int[B, S]", dims=dims("V")) == "jax.nn.one_hot(x0, 7, dtype=bool)"
     assert source("index", dims=dims("S")) == "jnp.arange(3)"
     assert source("offset", dims=dims("S T")) == "jnp.arange(3)[:, None] - jnp.arange(4)"
     assert source("unstack", "[B, G]", dims=dims("G")) == "jnp.unstack(x0, axis=-1)"
@@ -188,10 +188,3 @@ def test_mistakes(name, operands, attrs, code):
     with pytest.raises(ShapeError) as error:
         lookup(name).shape(types, Op(name, attrs=attributes(**attrs)))
     assert error.value.code == code
-
-
-def test_one_hot_in_another_dtype():
-    case = Case("one_hot", "int[B]", dims=dims("V"), dtype="bfloat16")
-    assert Emitted(case, case.types(), case.orders()).text == (
-        "jax.nn.one_hot(x0, 7, dtype=jnp.bfloat16)"
-    )
