@@ -11,6 +11,7 @@ from ..ir.registry import REQUIRED, OpDef, Option, lookup, names
 from . import tree
 from .brackets import brackets, fans, form
 from .constants import Mistake, OpRef, is_constant, plain
+from .masking import call_masked
 from .options import allowed, fitting
 from .wording import assigned, corrected, count, meant, spoken, written
 
@@ -76,6 +77,8 @@ def call_op(body: Values, ref: OpRef, node: tree.Call, labels, chosen: bool = Fa
         if value is not NotImplemented:
             return value
     operands = _operands(body, definition, words, results)
+    hiding = bool(definition.hidden) and "where" in extra
+    extra = extra[:-1] if hiding else extra
     attrs: dict[str, Any] = {"extra": extra} if definition.optional else {}
     for option, spec in definition.options.items():
         node_given = given.get(option)
@@ -100,7 +103,10 @@ def call_op(body: Values, ref: OpRef, node: tree.Call, labels, chosen: bool = Fa
             return Val(copy, node.span)
     if name == "dropout":
         return _dropout(body, node, operands, attrs, labels)
-    made = body.emit(name, operands, node, labels, words, **attrs)
+    if hiding:
+        made = call_masked(body, definition, operands, node, labels, words, attrs)
+    else:
+        made = body.emit(name, operands, node, labels, words, **attrs)
     return made[0] if len(made) == 1 else Many(made, node.span)
 
 
@@ -129,7 +135,7 @@ def _bind(
     """The arguments of a call by name, the words of the operands, and the optional operands."""
     shared = body.shared
     slots, options = list(definition.operands), list(definition.options)
-    known = [*slots, *options, *definition.optional]
+    known = [*slots, *options, *definition.keywords]
     positional = list(node.arguments)
     given: dict[str, tree.Expr] = {}
     rest: tuple[tree.Expr, ...] = ()
@@ -161,16 +167,16 @@ def _bind(
             raise shared.error(
                 "missing-argument", f"{name} needs {slot}", node.span, facts=(shape,)
             )
-    extra = tuple(o for o in definition.optional if o in given and not _is_none(given[o]))
+    extra = tuple(o for o in definition.keywords if o in given and not _is_none(given[o]))
     return given, (*rest, *(given[s] for s in slots), *(given[o] for o in extra)), extra
 
 
 def _as_keyword(body: Values, definition: OpDef, positional: list[tree.Expr]) -> str:
-    if not definition.optional or len(positional) != 1:
+    if not definition.keywords or len(positional) != 1:
         return ""
     at = positional[0].span
     words = written(body.shared.diagnostics, at)
-    return corrected(body.shared.diagnostics, at, f"{definition.optional[0]} = {words}")
+    return corrected(body.shared.diagnostics, at, f"{definition.keywords[0]} = {words}")
 
 
 def _unknown_option(body: Values, name: str, node: tree.Call, keyword, known, shape) -> Mistake:
@@ -217,7 +223,7 @@ def _signature(definition: OpDef, name: str) -> str:
         n if o.default is REQUIRED else f"{n} = {spoken(o.default)}"
         for n, o in definition.options.items()
     ]
-    optional = [f"{n} = …" for n in definition.optional]
+    optional = [f"{n} = …" for n in definition.keywords]
     dims = "" if name in RENAMED and definition.name != name else form(definition, name)
     return f"{name}{dims}({', '.join([*operands, *options, *optional])})"
 

@@ -63,7 +63,7 @@ def signature(definition: OpDef) -> str:
     if definition.family == "initializer":
         inside = ["D -> H"]
     arguments = [*definition.operands, *(["…"] if definition.variadic else [])]
-    arguments += [f"{o}?" for o in definition.optional]
+    arguments += [f"{o}?" for o in definition.keywords]
     arguments += [_option(n, o.default) for n, o in definition.options.items()]
     return name + (f"[{', '.join(inside)}]" if inside else "") + f"({', '.join(arguments)})"
 

@@ -189,6 +189,9 @@ class OpDef:
             `ir.named.Named` arrays. The oracle of the tests; None for structure.
         operands: names of the operands; variadic ops repeat the last one.
         optional: names of operands that may be left out, recorded in the attribute `extra`.
+        hidden: of an op that takes `where = mask` in a model, but not in the IR: what elaboration
+            puts in place of what is hidden. `zero`, `least`, `descending` (the least or the
+            greatest, by that option), `hold` of a recurrence, or `mean`, which counts the rest.
         options: constants, recorded as attributes.
         brackets: what stands between the brackets.
         arrow: (op name, left dims, right sizes or None where new, attrs) -> (right sizes, claims
@@ -214,6 +217,7 @@ class OpDef:
     operands: tuple[str, ...] = ("x",)
     variadic: bool = False
     optional: tuple[str, ...] = ()
+    hidden: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
     brackets: Brackets = Brackets()
     arrow: Callable[..., Any] | None = None
@@ -226,6 +230,11 @@ class OpDef:
     )
     linear: bool = False
     effect: str = ""
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The operands that a model may leave out, and gives by name."""
+        return (*self.optional, "where") if self.hidden else self.optional
 
 
 REGISTRY: dict[str, OpDef] = {}

@@ -193,6 +193,7 @@ def _convolution(name: str, doc: str, meaning) -> None:
             _conv_source,
             meaning,
             operands=("x", "w"),
+            hidden="zero",
             options={
                 "stride": Option(1, ("int",)),
                 "pad": Option("same", ("word", "int", "pair"), words),

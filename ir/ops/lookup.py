@@ -215,6 +215,7 @@ register(
         _top_shape,
         _top_source,
         _top_meaning,
+        hidden="least",
         brackets=Brackets(arrows=(1, 1), dots=False),
         arrow=_top_arrow,
         flops=_sorting_flops,
@@ -273,6 +274,7 @@ def _sorting(name: str, doc: str, shape, meaning, keeps) -> None:
             shape,
             _sort_source,
             meaning,
+            hidden="descending",
             options={"descending": Option(False, ("bool",))},
             brackets=Brackets(dims=(1, 1), dots=False),
             flops=_sorting_flops,
@@ -284,7 +286,8 @@ def _sorting(name: str, doc: str, shape, meaning, keeps) -> None:
 
 _sorting(
     "sort",
-    "The entries along a dim in order: `sort[T](x)`, smallest first, or largest with `descending`.",
+    "The entries along a dim in order: `sort[T](x)`, smallest first, or largest with "
+    "`descending`; what is masked comes last.",
     _sort_shape,
     _sort_meaning,
     _sort_keeps,
@@ -377,6 +380,7 @@ register(
         _scatter_source,
         _scatter_meaning,
         operands=("x", "ids"),
+        hidden="zero",
         brackets=Brackets(arrows=(1, 1), dots=False),
         arrow=_scatter_arrow,
         precision="wide",

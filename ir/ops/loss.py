@@ -74,7 +74,8 @@ def _meaning(np, args, op):
         live = live & (wanted != op["ignore"])
     picked = np.take_along_axis(log_probs, np.where(live, wanted, 0)[..., None], -1)[..., 0]
     s = op["smoothing"]
-    return Named(np.where(live, -(1 - s) * picked - s * log_probs.mean(-1), 0), rest)
+    smooth = s * log_probs.mean(-1) if s else 0  # a logit may be -∞
+    return Named(np.where(live, -(1 - s) * picked - smooth, 0), rest)
 
 
 def _order(op: Op, orders: tuple[Order, ...]):
@@ -106,6 +107,7 @@ register(
         _source,
         _meaning,
         operands=("logits", "ids"),
+        hidden="least",
         options={
             "smoothing": Option(0.0),
             "ignore": Option(None, ("int", "none")),

@@ -112,7 +112,7 @@ def _max_keeps(op: Op, types: tuple[Type, ...], wants: tuple[bool, ...]) -> tupl
     return kept_by_window(op, (types[0], types[0]), (False, True))
 
 
-def _pool(name: str, doc: str, meaning, keeps, **more) -> None:
+def _pool(name: str, doc: str, meaning, keeps, hidden: str, **more) -> None:
     register(
         OpDef(
             name,
@@ -121,6 +121,7 @@ def _pool(name: str, doc: str, meaning, keeps, **more) -> None:
             _pool_shape,
             _pool_source,
             meaning,
+            hidden=hidden,
             options={
                 "stride": Option(None, ("int", "none")),
                 "pad": Option("valid", ("word", "int", "pair"), PADS),
@@ -142,6 +143,7 @@ _pool(
     "for `conv`; padding never counts.",
     _max_meaning,
     _max_keeps,
+    "least",
 )
 _pool(
     "mean_pool",
@@ -150,6 +152,7 @@ _pool(
     "mean is of the elements that are not padding.",
     _mean_meaning,
     nothing,
+    "mean",
     precision="wide",
     linear=True,
 )

@@ -192,12 +192,13 @@ register(
         "product",
         "The sum of the product over the bracketed dims: `dot[K](a, b)` is Σₖ a·b. Any number of "
         "operands; every bracketed dim is in two of them or more, every other dim stays, and "
-        "where operands share one it is paired. A bool counts as 0 or 1.",
+        "where operands share one it is paired. A bool counts as 0 or 1; what a mask hides is 0.",
         _shape,
         _source,
         _meaning,
         operands=("a", "b"),
         variadic=True,
+        hidden="zero",
         brackets=Brackets(dims=(1, None)),
         precision="product",
         flops=_flops,
@@ -265,6 +266,7 @@ register(
         _fft_meaning,
         operands=("x",),
         optional=("imaginary",),
+        hidden="zero",
         options={"inverse": Option(False, ("bool",))},
         brackets=Brackets(dims=(1, None)),
         precision="wide",

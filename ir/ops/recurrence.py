@@ -68,11 +68,12 @@ register(
         "linear_scan",
         "reduction",
         "The linear recurrence hₜ = aₜ · hₜ₋₁ + bₜ along a dim, from h = 0, in a logarithmic "
-        "number of steps.",
+        "number of steps. What a mask hides leaves h as it was.",
         _scan_shape,
         _scan_source,
         _scan_meaning,
         operands=("a", "b"),
+        hidden="hold",
         brackets=ONE_DIM,
         precision="wide",
         flops=lambda types, op: count(op.result.type.dims) * 6,

@@ -464,7 +464,7 @@ def test_masked_ops_along_a_dim(op):
     text = "dims: B = 3, T = 4\nmodel M(x: [B, T], m: bool[B, T]) -> [B, T]:\n"
     text += f"    return where(m, {op}[T](x, where = m), 0)\n"
     if op == "sort":  # what is live comes first, what is not last
-        text = text.replace("where(m, ", "where(index[T]() < sum[T](m), ")
+        text = text.replace("where(m, ", "where(expand[B](index[T]()) < sum[T](m), ")
     x = normal(3, 4)
     wanted = np.zeros_like(x)
     for want, row, live in zip(wanted, x, MASKS, strict=True):
@@ -477,8 +477,9 @@ def test_masked_argmax_any_all_standardize_and_top_k():
     text = """
 dims: B = 3, T = 4, N = 2
 model M(x: [B, T], m: bool[B, T], ok: bool[B, T]) -> int[B], int[B], bool[B], bool[B], [B, T]:
-    best = argmax[T](x, where = m)
-    return best, argmin[T](x, where = m), any[T](ok, where = m), all[T](ok, where = m), standardize[T](x, where = m)
+    best, least = argmax[T](x, where = m), argmin[T](x, where = m)
+    some, every = any[T](ok, where = m), all[T](ok, where = m)
+    return best, least, some, every, standardize[T](x, where = m)
 """
     x, ok = normal(3, 4), normal(3, 4, seed=2) > 0
     hidden = np.where(MASKS, x, -np.inf).argmax(-1), np.where(MASKS, x, np.inf).argmin(-1)
@@ -525,6 +526,32 @@ def test_masked_pools(op):
             else:
                 wanted[b, u] = live.sum() / max(1, live.size)
     trial(text, x, MASKS).equals(wanted)
+
+
+def test_masked_top_k_argsort_conv_and_cross_entropy():
+    text = """
+dims: B = 2, T = 4, N = 2, K = 3
+model M(x: [B, T], m: bool[B, T], w: [K], ids: int[B]) -> [B, N], int[B, T], [B, T], [B]:
+    values, _ = top_k[T -> N](x, where = m)
+    order = argsort[T](x, descending = true, where = m)
+    y = conv[T * K](x, w, where = m)
+    return values, order, y, cross_entropy[T](x, ids, where = m)
+"""
+    x, m, w = normal(2, 4), MASKS[:2], normal(3)
+    done = trial(text, x, m, w, np.array([2, 1]))
+    low = np.where(m, x, -np.inf)
+    zero = np.pad(np.where(m, x, 0), ((0, 0), (1, 1)))
+    y = np.stack([zero[:, t : t + 3] @ w for t in range(4)], 1)
+    loss = np.log(np.exp(low).sum(-1)) - x[[0, 1], [2, 1]]
+    done.equals(-np.sort(-low)[:, :2], np.argsort(-low, kind="stable"), y, loss)
+
+
+def test_a_mask_that_no_factor_has():
+    text = "dims: S = 3, T = 4\nmodel M(a: [S], b: [T], m: bool[S, T]) -> []:\n"
+    text += "    return dot[S, T](dot[S](a, eye), b, where = m)\n"
+    text = text.replace("dot[S, T](dot[S](a, eye), b", "dot[S, T](a, b, expand[S, T](1.0)")
+    a, b = normal(3), normal(4)
+    trial(text, a, b, MASKS).equals(a @ MASKS @ b)
 
 
 # Losses
