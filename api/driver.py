@@ -287,6 +287,7 @@ def program(
         entry=module.name,
         inputs=inputs_of(module, dict(fitted.sizes), dict(fitted.fields), dict(fitted.ids)),
         small=small_params(module),
+        microbatches=plan.microbatches,
         source=source,
     )
     text = plan.to_json()

@@ -77,6 +77,7 @@ def train_script(
     entry: str,
     inputs: Sequence[Input],
     small: Sequence[str] = (),
+    microbatches: int = 1,
     kind: str = "loss",
     source: str = "",
 ) -> str:
@@ -88,6 +89,7 @@ def train_script(
         entry: the name of the loss that is trained.
         inputs: its inputs in order, their free dims bound.
         small: the parameters that weight decay leaves alone, by path; see `small_params`.
+        microbatches: how many parts a batch is cut into.
         kind: what the entry is, for the docstring.
         source: the file that the model was written in, for the docstring; "" for none.
     """
@@ -97,7 +99,7 @@ def train_script(
     lines += _mask(small) if masked else []
     lines += ["", "", *_optimizer(recipe, masked), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
-    lines += [*_job(recipe, name), ""]
+    lines += [*_job(recipe, name, microbatches), ""]
     lines += ['if __name__ == "__main__":', "    sys.exit(main(JOB))", ""]
     return "\n".join(lines)
 
@@ -272,7 +274,7 @@ def _length(inputs: Sequence[Input], roles: Sequence[str]) -> int | None:
 # The job
 
 
-def _job(recipe: Recipe, name: str) -> list[str]:
+def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
     train = recipe.train
     arguments: list[Any] = [
         f"name={_text(name)}",
@@ -285,6 +287,10 @@ def _job(recipe: Recipe, name: str) -> list[str]:
         f"checkpoint_every={train.checkpoint_every}",
         f"keep={train.keep}",
     ]
+    if microbatches > 1:
+        arguments.append(f"microbatches={microbatches}")
+    if recipe.precision.scaling is not None:
+        arguments.append(f"loss_scale={_literal(recipe.precision.scaling)}")
     if recipe.mesh.axes:
         arguments.append(Named("mesh", _dict(recipe.mesh.axes)))
     return _laid("", "JOB = ", Call("Job", tuple(arguments)), broken=True)

@@ -13,7 +13,9 @@ from .instances import InstanceBuilder
 from .values import BROKEN, Many, StateName, Val, Values
 from .wording import bound_by, corrected, count, meant, wrapped, written
 
-COLUMNS = ("step", "seconds", "split", "event", "what", "gradient_norm")  # of the log
+COLUMNS = (  # of the log
+    "step", "seconds", "split", "event", "what", "gradient_norm", "skipped", "loss_scale",
+)  # fmt: skip
 
 
 class Body(Values):

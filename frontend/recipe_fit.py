@@ -67,6 +67,15 @@ class _Fitter:
 
     def _sizes(self) -> dict[str, int]:
         batch = self.recipe.train.batch
+        parts = self.recipe.train.microbatches
+        if batch % parts:
+            near = max(n for n in range(1, parts) if batch % n == 0)
+            self.error(
+                "recipe-microbatches",
+                f"a batch of {batch} cannot be cut into {parts} equal parts",
+                "train.microbatches",
+                help=f"microbatches = {near}",
+            )
         free = self.module.free
         fixed = {d.name: d.size for i in self.module.instances for d in i.dims}
         given = dict(self.recipe.sizes)
@@ -89,13 +98,14 @@ class _Fitter:
             )
         for leading in self._leading():
             if leading.name not in free:
-                if leading.size.is_constant and leading.size.value != batch:
+                if leading.size.is_constant and leading.size.value * parts != batch:
+                    cut = f", in {parts} microbatches" if parts > 1 else ""
                     self.error(
                         "recipe-size",
                         f"the inputs of {self.module.name} lead with {leading.name}, whose size is"
-                        f" {leading.size.value}; batch is {batch}",
+                        f" {leading.size.value}; batch is {batch}{cut}",
                         "train.batch",
-                        help=f"batch = {leading.size.value}",
+                        help=f"batch = {leading.size.value * parts}",
                     )
             elif given.get(leading.name, batch) != batch:
                 self.error(
@@ -105,7 +115,7 @@ class _Fitter:
                     f"sizes.{leading.name}",
                     help=f"leave {leading.name} out, and set batch under [train]",
                 )
-            sizes[leading.name] = batch
+            sizes[leading.name] = batch // parts
         for name in free:
             if name not in sizes:
                 self.error(

@@ -100,6 +100,11 @@ class Train:
     batch: int = key(
         Whole(1), "examples in a batch: the size of the leading dim of the inputs", default=32
     )
+    microbatches: int = key(
+        Whole(1),
+        "how many parts a batch is cut into, whose gradients are summed: less memory, same result",
+        default=1,
+    )
     seed: int = key(
         Whole(0), "determines the first parameters and all randomness of the model", default=0
     )
@@ -180,6 +185,21 @@ class Precision:
         default=(),
         example='{ "gpt.norm" = "float32" }',
     )
+    loss_scale: str | float | None = key(
+        Either((Word(("dynamic", "none")), Real(over=0.0))),
+        "what the loss is multiplied by before differentiation; dynamic: halved when gradients"
+        " overflow, doubled after 2000 steps; left out, dynamic for float16, else none",
+        default=None,
+        example='"dynamic"',
+    )
+
+    @property
+    def scaling(self) -> str | float | None:
+        """How the loss is scaled: "dynamic", by a number, or (None) not at all."""
+        if self.loss_scale is None:
+            dtypes = {self.policy, *(choice for _, choice in self.overrides)}
+            return "dynamic" if "float16" in dtypes else None
+        return None if self.loss_scale == "none" else self.loss_scale
 
 
 @dataclass(frozen=True)
@@ -274,6 +294,7 @@ class Recipe:
             recipe=to_toml(self),
             sizes=tuple(self.sizes if sizes is None else dict(sizes).items()),
             mesh=self._mesh(),
+            microbatches=self.train.microbatches,
             precision=PlanPrecision(self.precision.policy, self._decisions("precision.overrides")),
             roll=self._decisions("roll"),
         )

@@ -120,11 +120,10 @@ def _load(job: Job, arguments: argparse.Namespace):
     """The program, the newest checkpoint of the run, and the data."""
     from . import checkpoint
     from .loop import CHECKPOINTS
-    from .step import build
 
     run = Path(arguments.run or job.folder / "run")
     source = job.data()
-    program = build(job.model, job.optimizer(), job.mesh)
+    program = job.build()
     state, _, _ = checkpoint.newest(
         run / CHECKPOINTS,
         program.abstract,

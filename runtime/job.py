@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import RunError
 from .source import Source
+
+if TYPE_CHECKING:
+    from .step import Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class Job:
     checkpoint_every: steps between checkpoints; 0: only at the end
     keep:             how many checkpoints to keep
     mesh:             axis -> size, if model.py was written for a mesh
+    microbatches:     how many parts a batch is cut into, whose gradients are summed
+    loss_scale:       "dynamic", a number, or None; see `scale`
     """
 
     name: str
@@ -40,6 +45,8 @@ class Job:
     checkpoint_every: int = 0
     keep: int = 3
     mesh: Mapping[str, int] | None = None
+    microbatches: int = 1
+    loss_scale: str | float | None = None
 
     def __post_init__(self):
         for field, least in (
@@ -48,10 +55,23 @@ class Job:
             ("evaluate_every", 0),
             ("checkpoint_every", 0),
             ("keep", 1),
+            ("microbatches", 1),
         ):
             value = getattr(self, field)
             if not isinstance(value, int) or value < least:
                 raise RunError(f"{field} = {value!r}: it must be a whole number from {least} on.")
+
+    def build(self) -> Program:
+        """Its functions: init, step, evaluate, predict."""
+        from .step import build  # loads JAX
+
+        return build(
+            self.model,
+            self.optimizer(),
+            self.mesh,
+            microbatches=self.microbatches,
+            loss_scale=self.loss_scale,
+        )
 
     @property
     def folder(self) -> Path:

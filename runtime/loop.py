@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from .metrics import finish
 from .progress import Plain, duration, figures, make_progress
 from .source import Source
 from .state import TrainState, count_parameters
-from .step import Program, build
+from .step import Program
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+MOST_SKIPPED = 50  # steps in a row
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def train(
     """
     last = job.steps if steps is None else steps
     source = job.data()
-    program = build(job.model, job.optimizer(), job.mesh)
+    program = job.build()
     about = job.about(source)
     _check(run, resume)
     show = progress(last, source.unit)
@@ -194,7 +194,7 @@ class _Recorder:
         self._log, self._show, self._source = log, show, source
         self._pending: tuple[int, Any] | None = None
         self._mark = 0.0
-        self._warned = False
+        self._skipped = 0  # in a row
 
     def restart(self) -> None:
         """Count time from now: what came before was not training."""
@@ -218,6 +218,14 @@ class _Recorder:
         row = {"step": step, **values, "seconds": seconds, **speed}
         self._log.write(**row)
         self._show.step(row)
-        if not math.isfinite(values["loss"]) and not self._warned:
-            self._warned = True
-            self._show.warn(f"the loss is not finite at step {step}.")
+        self._skipped = self._skipped + 1 if values["skipped"] else 0
+        if self._skipped == 1:
+            self._show.warn(f"step {step} is skipped: its gradients are not all finite.")
+        if self._skipped == MOST_SKIPPED:
+            raise RunError(
+                f"{MOST_SKIPPED} steps in a row were skipped, the last at step {step}: the"
+                " gradients are not finite, whatever the batch.\n"
+                "A smaller learning_rate, clip = 1.0 in [optimizer], or float32 for the part that"
+                " overflows ([precision] overrides) may help.\n"
+                "The last checkpoint is whole."
+            )

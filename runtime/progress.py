@@ -43,7 +43,7 @@ class Plain:
 
     def _figures(self, row: Mapping[str, Any]) -> list[str]:
         figures = [
-            f"loss {row['loss']:.4f}",
+            "skipped" if row["skipped"] else f"loss {row['loss']:.4f}",
             f"{row[self._unit + '_per_second']:,.0f} {self._unit}/s",
         ]
         left = self._last - row["step"]

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from . import scale as loss_scaling
+
 Path = tuple[str, ...]
 
 # Named, because the default implementation is a global setting that anyone may change; a run that
@@ -27,7 +29,8 @@ class TrainState(NamedTuple):
     opt_state:   the optimizer's own state, as optax gives it
     model_state: nested dict of what the model updates outside the gradient (may be empty)
     rng:         uint32[2], key data; it never changes, a step's key is ``fold_in(rng, step)``
-    step:        int32[], how many updates have been made
+    step:        int32[], how many steps have been made
+    scale:       the loss scale of the next step, 1 where losses are not scaled
     """
 
     params: Any
@@ -35,9 +38,12 @@ class TrainState(NamedTuple):
     model_state: Any
     rng: jax.Array
     step: jax.Array
+    scale: loss_scaling.LossScale
 
 
-def create(model: Any, optimizer: Any, seed: int | jax.Array) -> TrainState:
+def create(
+    model: Any, optimizer: Any, seed: int | jax.Array, loss_scale: loss_scaling.Mode = None
+) -> TrainState:
     """The state of step 0; a pure function of the seed, so it can be jitted or only shaped."""
     init_key, run_key = jax.random.split(jax.random.key(seed, impl=KEY_IMPLEMENTATION))
     params = model.init_params(init_key)
@@ -47,6 +53,7 @@ def create(model: Any, optimizer: Any, seed: int | jax.Array) -> TrainState:
         model_state=model.init_state(),
         rng=jax.random.key_data(run_key),
         step=jnp.zeros((), jnp.int32),
+        scale=loss_scaling.create(loss_scale),
     )
 
 

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import optax
 from jax.stages import Wrapped  # what jax.jit returns
 
+from . import scale
+from .errors import RunError
 from .mesh import Placement, place
 from .state import TrainState, create, step_key
 
@@ -59,17 +61,23 @@ def build(
     model: Any,
     optimizer: optax.GradientTransformation,
     mesh: Mapping[str, int] | None = None,
+    *,
+    microbatches: int = 1,
+    loss_scale: scale.Mode = None,
 ) -> Program:
     """The functions for `model`, a module as Netwright writes it, on `mesh` (axis -> size).
 
-    Nothing runs and nothing is compiled until a function is called.
+    A batch is cut into `microbatches` parts, whose gradients are summed; `loss_scale` is "dynamic",
+    a number or None. Nothing runs and nothing is compiled until a function is called.
     Raises RunError if the mesh does not fit the model or the machine.
     """
-    abstract = jax.eval_shape(lambda: create(model, optimizer, 0))
+    abstract = jax.eval_shape(lambda: create(model, optimizer, 0, loss_scale))
     placement = place(mesh, model, abstract)
     return Program(
-        init=make_init(model, optimizer, placement),
-        step=make_step(model.loss, optimizer, placement),
+        init=make_init(model, optimizer, placement, loss_scale=loss_scale),
+        step=make_step(
+            model.loss, optimizer, placement, microbatches=microbatches, loss_scale=loss_scale
+        ),
         evaluate=make_evaluate(model.loss, placement),
         predict=make_predict(model.predict, placement) if hasattr(model, "predict") else None,
         abstract=abstract,
@@ -77,11 +85,17 @@ def build(
     )
 
 
-def make_init(model: Any, optimizer: Any, placement: Placement | None = None) -> Wrapped:
+def make_init(
+    model: Any,
+    optimizer: Any,
+    placement: Placement | None = None,
+    *,
+    loss_scale: scale.Mode = None,
+) -> Wrapped:
     """init(seed) -> the state of step 0, made where it will live."""
 
     def init(seed):
-        return create(model, optimizer, seed)
+        return create(model, optimizer, seed, loss_scale)
 
     if placement is None:
         return jax.jit(init, static_argnums=0)
@@ -89,27 +103,45 @@ def make_init(model: Any, optimizer: Any, placement: Placement | None = None) ->
 
 
 def make_step(
-    loss: Callable, optimizer: optax.GradientTransformation, placement: Placement | None = None
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    placement: Placement | None = None,
+    *,
+    microbatches: int = 1,
+    loss_scale: scale.Mode = None,
 ) -> Wrapped:
-    """step(state, batch) -> (state, metrics): one update.
+    """step(state, batch) -> (state, metrics): one update, or none where it would do harm.
 
-    `metrics` are those of the loss, each (sum, count), and "gradient_norm": the Euclidean norm
-    over all gradients, before the optimizer changes them.
+    Gradients that are not finite change nothing but the step and the loss scale: parameters, the
+    optimizer's state and the model's stay as they are, and what the step would have reported counts
+    for nothing. `metrics` are those of the loss, each (sum, count), and "gradient_norm", the
+    Euclidean norm over all gradients before the optimizer changes them; "skipped", 0 or 1; and
+    with a loss scale "loss_scale".
     """
+    differentiate = accumulated(loss, microbatches, scaled=loss_scale is not None)
 
     def step(state: TrainState, batch):
-        differentiate = jax.value_and_grad(loss, has_aux=True)
-        (_, (model_state, metrics)), gradients = differentiate(
-            state.params, state.model_state, batch, step_key(state), True
-        )
+        gradients, model_state, metrics = differentiate(state, batch)
+        total, _ = metrics["loss"]
+        finite = all_finite((gradients, total))
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        metrics = {**metrics, "gradient_norm": (norm(gradients), jnp.float32(1))}
+        made = (optax.apply_updates(state.params, updates), opt_state, model_state)
+        kept = (state.params, state.opt_state, state.model_state)
+        params, opt_state, model_state = choose(finite, made, kept)
+
+        one = jnp.float32(1)
+        metrics = {**metrics, "gradient_norm": (norm(gradients), one)}
+        metrics = choose(finite, metrics, jax.tree.map(jnp.zeros_like, metrics))
+        metrics["skipped"] = (1 - finite.astype(jnp.float32), one)
+        if loss_scale is not None:
+            metrics["loss_scale"] = (state.scale.value, one)
         new = TrainState(
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             opt_state=opt_state,
             model_state=model_state,
             rng=state.rng,
             step=state.step + 1,
+            scale=scale.update(state.scale, finite, loss_scale),
         )
         return new, metrics
 
@@ -144,6 +176,84 @@ def make_predict(predict: Callable, placement: Placement | None = None) -> Wrapp
     if placement is None:
         return jax.jit(run)
     return jax.jit(placement.traced(run), out_shardings=placement.replicated)
+
+
+def accumulated(loss: Callable, microbatches: int, scaled: bool) -> Callable:
+    """differentiate(state, batch) -> (gradients, model state, metrics), over all microbatches.
+
+    The loss is a mean, a sum over a count, so the gradient of the whole batch is the sum of the
+    parts' gradients, each times its count, over the whole count. Sums are kept in float32 or
+    wider. The scale of the loss is the same for all parts and taken out once, at the end.
+    """
+
+    def part(state: TrainState, model_state, batch, key):
+        def scaled_loss(params):
+            value, aux = loss(params, model_state, batch, key, True)
+            return wide(value) * state.scale.value if scaled else value, aux
+
+        (_, aux), gradients = jax.value_and_grad(scaled_loss, has_aux=True)(state.params)
+        return gradients, *aux
+
+    def parts(state: TrainState, batch, key):
+        def one(carry, given):
+            sums, model_state = carry
+            index, microbatch = given
+            key_of_part = jax.random.fold_in(key, index)
+            gradients, model_state, metrics = part(state, model_state, microbatch, key_of_part)
+            count = metrics["loss"][1]
+            sums = jax.tree.map(lambda total, g: total + wide(g) * count, sums, gradients)
+            return (sums, model_state), metrics
+
+        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(wide(leaf)), state.params)
+        given = (jnp.arange(microbatches), cut(batch, microbatches))
+        (sums, model_state), metrics = jax.lax.scan(one, (zeros, state.model_state), given)
+        metrics = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), metrics)
+        gradients = jax.tree.map(lambda total: total / metrics["loss"][1], sums)
+        return gradients, model_state, metrics
+
+    def differentiate(state: TrainState, batch):
+        key = step_key(state)
+        if microbatches == 1:
+            gradients, model_state, metrics = part(state, state.model_state, batch, key)
+        else:
+            gradients, model_state, metrics = parts(state, batch, key)
+        if scaled:
+            gradients = jax.tree.map(lambda g: wide(g) / state.scale.value, gradients)
+        gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, state.params)
+        return gradients, model_state, metrics
+
+    return differentiate
+
+
+def cut(batch: Any, parts: int) -> Any:
+    """The batch in parts, along a new leading axis.
+
+    Part i holds the examples i, i + parts, …: where a batch lies in blocks on several devices,
+    each device so holds its share of every part already.
+    """
+
+    def one(array):
+        size, *rest = array.shape
+        if size % parts:
+            raise RunError(f"a batch of {size} examples cannot be cut into {parts} microbatches.")
+        return jnp.swapaxes(array.reshape(size // parts, parts, *rest), 0, 1)
+
+    return jax.tree.map(one, batch)
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """bool[]: whether every number of a tree is finite, on all devices together."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def choose(condition: jax.Array, yes: Any, no: Any) -> Any:
+    """One tree or the other of equal shape, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def wide(array: jax.Array) -> jax.Array:
+    """In float32, or as it is if it is wider."""
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def norm(tree: Any) -> jax.Array:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from netwright.runtime import RunError, checkpoint, tensors
+from netwright.runtime import RunError, checkpoint, scale, tensors
 from netwright.runtime.checkpoint import Broken
 from netwright.runtime.state import TrainState
 from safetensors.numpy import load_file
@@ -26,7 +26,9 @@ def make(step=3, width=4, **more):
         **more,
     }
     opt_state = ({"w": jnp.ones((3, width))}, jax.random.key(5))
-    return TrainState(params, opt_state, {}, jnp.uint32([1, 2]), jnp.int32(step))
+    return TrainState(
+        params, opt_state, {}, jnp.uint32([1, 2]), jnp.int32(step), scale.create(None)
+    )
 
 
 def shapes_of(state):

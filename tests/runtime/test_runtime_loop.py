@@ -163,8 +163,16 @@ def test_other_data_or_another_optimizer(job, text, tmp_path, capsys):
 def test_a_loss_that_is_not_finite(job, tmp_path, capsys):
     wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=4)
     train(wild, tmp_path / "run")
-    assert capsys.readouterr().out.count("the loss is not finite") == 1
-    assert [r["loss"] for r in without_times(rows(tmp_path / "run"))][-1] is None
+    assert capsys.readouterr().out.count("is skipped: its gradients are not all finite") == 1
+    trained = [r for r in without_times(rows(tmp_path / "run")) if "skipped" in r]
+    assert [r["skipped"] for r in trained] == [0, 1, 1, 1]
+    assert trained[-1]["loss"] is None
+
+
+def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path):
+    wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=60)
+    with pytest.raises(RunError, match=r"50 steps in a row .* at step 51: .*\n.*learning_rate"):
+        train(wild, tmp_path / "run")
 
 
 def test_jobs_are_checked(job):

@@ -77,6 +77,22 @@ assert program.predict(state, three).shape == (3, 10)
 program.step(state, program.put_batch(job(None).data().batch(0)))
 assert state.params["hidden"]["w"].is_deleted()  # donated
 
+# microbatches on eight devices are as on one; where one device's share overflows, all skip the step
+states = []
+for axes in ({{"data": 1, "model": 1}}, {{"data": 4, "model": 2}}):
+    program = build(tiny_mlp, adam(), axes, microbatches=2, loss_scale=256.0)
+    batch = program.put_batch(job(None).data().batch(0))
+    state, metrics = program.step(program.init(0), batch)
+    states.append(jax.device_get(state.params))
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *states)
+before = jax.device_get(state.params)
+wild = dict(job(None).data().batch(1))
+wild["image"] = np.array(wild["image"])
+wild["image"][5, 2, 3] = np.inf
+state, metrics = program.step(state, program.put_batch(wild))
+assert metrics["skipped"][0] == 1
+jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(state.params))
+
 try:
     train(job({{"data": 8, "model": 1}}, batch=12), tmp / "uneven")
 except RunError as error:
