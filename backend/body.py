@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ class Function:
     def _shaped(self) -> dict[str, Dim]:
         """Dims of the inputs whose sizes are not numbers, by their names in the source."""
         found: dict[str, Dim] = {}
-        axes = (axis for v in self.variant.inputs for axis in v.order if len(axis) == 1)
+        axes = (axis for v in self.variant.inputs for axis in v.axes if len(axis) == 1)
         for (dim,) in axes:
             if not dim.size.is_constant and dim not in found.values():
                 found[fresh(identifier(dim.name), found)] = dim
@@ -172,12 +173,8 @@ class Body:
             self.names[name], self.codes[value] = value, Code(name)
             return name
         wanted = [identifier(n) for n in ([base] if base else self._bases(value))]
-        name = next((n for n in wanted if self._free(n, at, strict)), None)
-        number = 1
-        while name is None:
-            number += 1
-            candidate = f"{wanted[-1]}_{number}"
-            name = candidate if self._free(candidate, at, strict) else None
+        numbered = (f"{wanted[-1]}_{number}" for number in itertools.count(2))
+        name = next(n for n in itertools.chain(wanted, numbered) if self._free(n, at, strict))
         self.names[name] = value
         self.codes[value] = Code(name)
         return name
@@ -289,7 +286,7 @@ class Body:
         if op.name == "call":
             return self._call_code(op, args)
         types = [function.values[o].type for o in op.operands]
-        orders = [function.values[o].order for o in op.operands]
+        orders = [function.values[o].axes for o in op.operands]
         source = OpSource(
             op, types, orders, args, function.size, letters(_dims(op, orders)),
             lambda: self._drawing_key(op), function.dim,

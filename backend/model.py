@@ -183,7 +183,7 @@ class ModelWriter:
         wanted = dict(function.dims)
         lines = []
         for value in function.variant.inputs:
-            places_of = {a[0]: i for i, a in enumerate(value.order) if len(a) == 1}
+            places_of = {a[0]: i for i, a in enumerate(value.axes) if len(a) == 1}
             here = {n: places_of[d] for n, d in wanted.items() if d in places_of}
             names = list(here)
             if not names:
@@ -192,7 +192,7 @@ class ModelWriter:
             places = sorted(here[n] for n in names)
             if places == list(range(len(places))):
                 ordered = sorted(names, key=here.__getitem__)
-                rank = len(value.order)
+                rank = len(value.axes)
                 cut = "" if rank == len(places) else f"[:{len(places)}]"
                 if len(places) == 1:
                     lines.append(f"    {ordered[0]} = {argument}.shape[0]")
@@ -416,16 +416,15 @@ class ModelWriter:
                 "",
             ]
         if module.model is not None:
-            lines += self._predict()
+            lines += self._predict(module.model)
         return lines
 
-    def _predict(self) -> list[str]:
-        module = self.module
-        instance = module.instance(module.model)
+    def _predict(self, path: str) -> list[str]:
+        instance = self.module.instance(path)
         variant = instance.variants[0]
-        name = self.function_name(module.model, 0)
-        found = effects(module, module.model, 0)
-        inside = "".join(f'["{p}"]' for p in module.model.split(".") if p)
+        name = self.function_name(path, 0)
+        found = effects(self.module, path, 0)
+        inside = "".join(f'["{p}"]' for p in path.split(".") if p)
         arguments = [f"params{inside}"] if found.params else []
         arguments += [f"state{inside}"] if found.state else []
         arguments += [f"batch[{quoted(v.label)}]" for v in variant.inputs]

@@ -182,6 +182,7 @@ def _right(body: Values, definition: OpDef, item: tree.Item, left, attrs) -> tup
 
 def _settle(body: Values, definition: OpDef, item, left, known, attrs) -> tuple[Dim, ...]:
     sizes = tuple(dim.size if dim is not None else None for _, _, dim in known)
+    assert definition.arrow is not None, f"{definition.name} takes no arrows"
     try:
         settled, claims = definition.arrow(definition.name, left, sizes, attrs)
     except ShapeError as error:

@@ -8,8 +8,10 @@ from .stumble import OPERATORS, VALUE_ENDS, VALUE_STARTS, Stumble
 
 def brackets(at: Stumble) -> Diagnostic | None:
     """Indexing, brackets behind parentheses, brackets without parentheses."""
-    if at.type() == "COLON" and at.inside == "[" and at.expected & {"ARROW", "NAME", "LPAR"}:
-        return _indexing(at, at.opener)
+    opener = at.opener
+    value = at.expected & {"ARROW", "NAME", "LPAR"}
+    if value and at.type() == "COLON" and opener is not None and at.inside == "[":
+        return _indexing(at, opener)
     if at.type() == "RSQB" and at.type(-1) == "LSQB":
         return at.say(
             "empty-brackets",
@@ -70,7 +72,7 @@ def _indexing(at: Stumble, opener: int) -> Diagnostic:
 def signs(at: Stumble) -> Diagnostic | None:
     """Signs where they mean nothing."""
     kind = at.type()
-    if kind == "MINUS" and at.near(1) == ">":
+    if kind == "MINUS" and at.type(1) and at.near(1) == ">":
         return at.say(
             "split-arrow",
             "`->` is written without a space",
@@ -123,7 +125,7 @@ def signs(at: Stumble) -> Diagnostic | None:
             facts=("between brackets it stands for the dimensions that a layer does not name",),
         )
     if kind == "PLUS" and "NUMBER" in at.expected:
-        right = at.near(1)
+        right = at.near(1) if at.type(1) else ""
         return at.say(
             "unary-plus",
             "this `+` has nothing on its left",
@@ -136,11 +138,12 @@ def signs(at: Stumble) -> Diagnostic | None:
             "list",
             "there are no lists: brackets hold dimensions, and stand behind the name of an op",
         )
-    if kind == "COMMA" and at.inside == "(" and "RPAR" in at.expected:
+    opener = at.opener
+    if kind == "COMMA" and opener is not None and at.inside == "(" and "RPAR" in at.expected:
         return at.say(
             "pair",
             "a pair is no value by itself",
-            at.words[at.opener].span.to(at.words[at.match(at.opener)].span),
+            at.words[opener].span.to(at.words[at.match(opener)].span),
             facts=("it can be given to an option: `pad = (0, 1)`",),
         )
     if kind == "NOT" and at.type(-1) in OPERATORS:
@@ -153,7 +156,7 @@ def signs(at: Stumble) -> Diagnostic | None:
 def operands(at: Stumble) -> Diagnostic | None:
     """Two values without a sign between them, and signs without values."""
     if at.type() in VALUE_STARTS | {"LSQB"} and at.type(-1) in VALUE_ENDS:
-        left, right = at.near(-1), at.word
+        left, right = at.near(-1), at.near(0)
         if right == "(" and left == ")":
             return at.say(
                 "call-of-call",

@@ -92,7 +92,7 @@ def _layer_header(at: Stumble) -> Diagnostic | None:
             "results stand without parentheses",
             help=f"{at.text(0, at.index - 1)} {at.text(at.index + 1, at.match(at.index) - 1)}:",
         )
-    if at.inside == "(" and at.opener == at.match(at.match(at.opener)) and at.type(-1) == "NAME":
+    if at.inside == "(" and at.type(-1) == "NAME":
         name = at.near(-1)
         if at.type() == "LSQB" or (at.type() == "NAME" and at.type(1) == "LSQB"):
             return at.say(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -278,7 +278,7 @@ class InstanceBuilder(Settled):
         """The path of a child."""
         return join(self.path, name)
 
-    def ancestors(self):
+    def ancestors(self) -> Iterator[InstanceBuilder]:
         """This instance and those around it, innermost first."""
         builder: InstanceBuilder | None = self
         while builder is not None:

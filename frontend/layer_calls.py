@@ -125,7 +125,7 @@ def call_child(body: Values, record: ChildRecord, node: tree.Call, labels) -> An
         raise Mistake
     if body.inside and _reports(child):
         raise _odd_place(body, record, node, "metrics")
-    return _emit_call(body, record, node, built, matcher, types, dealt, labels)
+    return _emit_call(body, record, node, built, built.variant, matcher, types, dealt, labels)
 
 
 def _stateful(builder: InstanceBuilder) -> bool:
@@ -261,8 +261,8 @@ def _argument(
     """The id of an argument; a constant is expanded over the dims that the layer declares."""
     if not is_constant(plain(result)):
         id = body.value(result, node)
-        return body.as_float(id, node.span) if argument.type.dtype == "float" else id
-    id = body.value(result, node, argument.type.dtype)
+        return body.as_float(id, node.span) if argument.declared.dtype == "float" else id
+    id = body.value(result, node, argument.declared.dtype)
     dims = matcher.outside_dims(argument)
     return body.builder.add("expand", id, dims=dims, span=node.span) if dims else id
 
@@ -291,13 +291,14 @@ def _emit_call(
     record: ChildRecord,
     node,
     built: BuiltVariant,
+    variant: Variant,
     matcher: Matcher,
     types,
     dealt,
     labels,
 ) -> Any:
     """Append the `call`, `repeat` or `each`."""
-    variant, child = built.variant, record.child
+    child = record.child
     mode, along = child.mode, child.along
     carried: list[tuple[int, int]] = []
     names = [a.name for a, _, _ in types]
@@ -314,7 +315,7 @@ def _emit_call(
     for index, result in enumerate(variant.results):
         inner = value_types[result.value]
         dims = tuple(matcher.outer(d, built, node.span) for d in result.order)
-        if mode == "each" or (mode == "repeat" and index not in kept):
+        if along is not None and (mode == "each" or index not in kept):
             dims = (along, *dims)
         if len(set(dims)) != len(dims):
             twice = next(d for d in dims if dims.count(d) > 1)
@@ -415,8 +416,8 @@ def parameter_dims(
     dims = []
     for dim in variable.order:
         current: Dim | Pending | None = dim
-        level = builder
-        while level is not body.instance and isinstance(current, Dim):
+        level: InstanceBuilder | None = builder
+        while level is not None and level is not body.instance and isinstance(current, Dim):
             name = next((n for n, b in level.bound.items() if b == current), None)
             found = level.outside.get(name) if name is not None else None
             if found is None:

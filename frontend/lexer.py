@@ -66,6 +66,10 @@ class Word(Token):
 
     __slots__ = ("file",)
     file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
 
     def __new__(cls, type: str, text: str, span: Span) -> Word:
         return cls._at(
@@ -157,11 +161,9 @@ def _unclosed(rows: list[str], opener: Span, file: str) -> tuple[Word, int]:
         words: list[Word] = []
         column = 0
         while column < len(rows[row]) and len(words) < 4:
-            match = _WORD.match(rows[row], column)
-            column = match.end()
-            if match.lastgroup == "doc":
+            if rows[row].startswith('"""', column):
                 break
-            word = _word(rows, row, match.start(), file)[0]
+            word, _, column = _word(rows, row, column, file)
             if word is not None:
                 words.append(word)
         if starts_statement(words):

@@ -62,7 +62,7 @@ class Matcher:
     def outside_dims(self, argument: tree.Argument) -> tuple[Dim, ...]:
         """The caller's dims of an argument that is given as a constant."""
         dims: list[Dim] = []
-        for name in argument.type.dims:
+        for name in argument.declared.dims:
             if isinstance(name, tree.Dots):
                 dims += self.dots_outside
             else:
@@ -82,7 +82,7 @@ class Matcher:
             Mistake: it lacks a dim, has one too many, or has another dtype.
         """
         shared, child = self.body.shared, self.child
-        declared = argument.type
+        declared = argument.declared
         place = (Place(declared.span, f"{child.layer.name} declares {argument.name} here"),)
         if type_.kind != declared.dtype and not (
             declared.dtype == "float" and type_.kind == "bool"

@@ -173,7 +173,9 @@ class _Parser:
                 self.sink.add(errors.unexpected_indent(line.below[0], line))
                 if errors.starts(line.below[0]):
                     done += self.block(line.below, scope, depth + 1)
-        return tuple(_joined(node) if isinstance(node, list) else node for node in done)
+        return tuple(
+            node for item in done for node in (_joined(item) if isinstance(item, list) else (item,))
+        )
 
     def with_block(self, node, line: Line, scope: str, depth: int):
         """A node with what is indented below its line."""
@@ -268,12 +270,12 @@ def _adopted(lines: list[Line], tell: Callable[[Diagnostic], None]) -> list[Line
     return kept
 
 
-def _joined(branches: list) -> tree.If:
-    """The branches of one `if` as nodes in one another."""
+def _joined(branches: list) -> tuple:
+    """The branches of one `if` as nodes in one another; nothing if its lines are mistakes."""
     orelse: tuple = ()
     for branch in reversed(branches):
         orelse = (replace(branch, orelse=orelse),) if isinstance(branch, tree.If) else branch
-    return orelse[0] if orelse else None
+    return orelse
 
 
 def _depth(node) -> int:

@@ -38,15 +38,16 @@ class Stumble:
         """The word that does not fit; None at the end of the line."""
         return self.words[self.index] if self.index < len(self.words) else None
 
-    def near(self, distance: int) -> Word | None:
-        """The word so many places behind the one that does not fit."""
+    def near(self, distance: int) -> Word:
+        """The word so many places behind the one that does not fit; `type` says if there is one."""
         at = self.index + distance
-        return self.words[at] if 0 <= at < len(self.words) else None
+        if at < 0:
+            raise IndexError(f"the line has no word {at}")
+        return self.words[at]
 
     def type(self, distance: int = 0) -> str:
         """The kind of a word near the place; empty beyond the ends of the line."""
-        word = self.near(distance)
-        return "" if word is None else word.type
+        return self.near(distance).type if 0 <= self.index + distance < len(self.words) else ""
 
     @property
     def kind(self) -> str:

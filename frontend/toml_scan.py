@@ -90,11 +90,15 @@ class Scanner:
             except (Stuck, RecursionError):
                 return False
 
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        match = pattern.match(self.text, self.pos)
+        self.pos = match.end() if match else self.pos
+
     def blank(self) -> None:
-        self.pos = self.BLANK.match(self.text, self.pos).end()
+        self._skip(self.BLANK)
 
     def line_rest(self) -> None:
-        self.pos = self.SPACE.match(self.text, self.pos).end()
+        self._skip(self.SPACE)
         if self.text[self.pos : self.pos + 1] == "#":
             stop = self.text.find("\n", self.pos)
             self.pos = len(self.text) if stop < 0 else stop
@@ -119,7 +123,7 @@ class Scanner:
         self.pos += len(sign)
 
     def space(self) -> None:
-        self.pos = self.SPACE.match(self.text, self.pos).end()
+        self._skip(self.SPACE)
 
     def _header(self) -> None:
         start = self.pos

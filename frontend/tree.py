@@ -155,6 +155,13 @@ class Argument(Node):
     type: TypeExpr | None
     default: Expr | None
 
+    @property
+    def declared(self) -> TypeExpr:
+        """The type of a value."""
+        if self.type is None:
+            raise AssertionError(f"{self.name} is an option, which has no type")
+        return self.type
+
 
 @dataclass(frozen=True)
 class Result(Node):

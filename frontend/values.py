@@ -343,6 +343,7 @@ class Values:
             raise Mistake
         for index, part in enumerate(parts[:-1]):
             if index:
+                assert isinstance(record, ChildRecord)
                 record = record.builder.children.get(part)
             if not isinstance(record, ChildRecord):
                 raise self._not_an_instance(node, parts, index)
@@ -525,7 +526,7 @@ class Values:
         op = Op(name, operands, (), attributes(**attrs), span=node.span)
         definition = lookup(name)
         try:
-            types = definition.shape(tuple(self.builder.type(i) for i in operands), op)
+            types = definition.types(tuple(self.builder.type(i) for i in operands), op)
         except ShapeError as error:
             from .shape_errors import shape_mistake
 

@@ -34,7 +34,7 @@ def elaborate_variant(
     try:
         for argument, type_ in arguments:
             order: list[Dim] = []
-            for name in argument.type.dims:
+            for name in argument.declared.dims:
                 if isinstance(name, tree.Dots):
                     order += [d for d in dots or () if d in type_.dims]
                 else:
@@ -47,7 +47,7 @@ def elaborate_variant(
             body.names[argument.name] = Val(value.id, argument.span)
         for argument in inst.layer.arguments:
             if argument.name in absent and argument.default is not None:
-                _default(body, argument)
+                _default(body, argument, argument.default)
         body.run(inst.layer.body)
         if body.broken:
             return None
@@ -71,11 +71,11 @@ def elaborate_variant(
     return Variant(tuple(inputs), body.builder.close(), results, tuple(writes))
 
 
-def _default(body: Body, argument: tree.Argument) -> None:
+def _default(body: Body, argument: tree.Argument, default: tree.Expr) -> None:
     """Bind an argument that is not given to its default, expanded over its dims."""
-    id = body.value(body.expr(argument.default), argument.default, argument.type.dtype)
+    id = body.value(body.expr(default), default, argument.declared.dtype)
     dims: list[Dim] = []
-    for name in argument.type.dims:
+    for name in argument.declared.dims:
         if isinstance(name, tree.Dots):
             dims += body.dots or ()
         else:

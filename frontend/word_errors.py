@@ -91,7 +91,7 @@ def docstring(at: Stumble) -> Diagnostic | None:
         )
     if at.type() != "STRING":
         return None
-    text = at.word.strip("'\"")
+    text = at.near(0).strip("'\"")
     if len(at.words) == 1:
         return at.say(
             "docstring-quotes",
@@ -115,9 +115,10 @@ def number(at: Stumble) -> Diagnostic | None:
     """`2x`, `1__0`, `0x1F`."""
     if at.type() != "GLUED":
         return None
-    match = NUMBER.match(at.word)
+    word = at.near(0)
+    match = NUMBER.match(word)
     digits = match.group() if match else ""
-    rest = at.word[len(digits) :]
+    rest = word[len(digits) :]
     if digits and rest.isidentifier() and not rest.startswith("_"):
         if digits == "0" and rest[0] in "xXbBoO":
             return at.say(

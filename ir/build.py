@@ -15,7 +15,7 @@ def result_types(op: Op, operands: tuple[Type, ...]) -> tuple[Type, ...]:
     Where the rule knows no more than that it gives a float or an int, as that of `index`, and the
     op states a concrete one, it is that.
     """
-    given = tuple(lookup(op.name).shape(operands, op))
+    given = lookup(op.name).types(operands, op)
     if len(given) != len(op.results):
         return given
     return tuple(
@@ -40,9 +40,9 @@ class Builder:
         """The type of a value."""
         return self._values[id].type
 
-    def order(self, id: int) -> Order | None:
-        """The order of a value."""
-        return self._values[id].order
+    def order(self, id: int) -> Order:
+        """The order of a value, which it has from layout on."""
+        return self._values[id].axes
 
     def defining(self, id: int) -> Op | None:
         """The op that defines a value; None for an argument."""

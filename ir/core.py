@@ -113,6 +113,13 @@ class Value:
     label: str = ""
     order: Order | None = None
 
+    @property
+    def axes(self) -> Order:
+        """The axes of the array, which layout has settled."""
+        if self.order is None:
+            raise AssertionError(f"value {self.id} has no order before layout")
+        return self.order
+
 
 Attribute = "int | float | bool | str | None | Dim | Size | tuple[Attribute, ...]"
 

@@ -183,7 +183,8 @@ class OpDef:
             `position`, `random`, `attention`, `loss`, `structure`, `layout`.
         doc: one paragraph for the reference page: what it does, with a formula.
         shape: (operand types, op without results) -> result types; raises `ShapeError`. Runs again
-            whenever a pass changes an operand, so it must accept concrete dtypes too.
+            whenever a pass changes an operand, so it must accept concrete dtypes too. None where
+            the results are those of a body.
         source: a `Source` -> JAX source, as `Code` or as a string that is an atom.
         meaning: (numpy, operands, op) -> result, or tuple of results. Operands and results are
             `ir.named.Named` arrays. The oracle of the tests; None for structure.
@@ -211,7 +212,7 @@ class OpDef:
     name: str
     family: str
     doc: str
-    shape: Callable[[tuple[Type, ...], Op], tuple[Type, ...]]
+    shape: Callable[[tuple[Type, ...], Op], tuple[Type, ...]] | None
     source: Callable[[Source], Code | str]
     meaning: Callable[..., Any] | None
     operands: tuple[str, ...] = ("x",)
@@ -235,6 +236,16 @@ class OpDef:
     def keywords(self) -> tuple[str, ...]:
         """The operands that a model may leave out, and gives by name."""
         return (*self.optional, "where") if self.hidden else self.optional
+
+    def types(self, operands: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
+        """The types of the results by the shape rule, of an op that has one.
+
+        Raises:
+            ShapeError: the operands do not fit.
+        """
+        if self.shape is None:
+            raise AssertionError(f"{self.name} has no shape rule")
+        return tuple(self.shape(operands, op))
 
 
 REGISTRY: dict[str, OpDef] = {}

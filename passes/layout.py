@@ -135,12 +135,8 @@ class _Layout:
         """Orders of a product's operands with runs of free dims collapsed."""
         out = []
         for index, (id, order) in enumerate(zip(op.operands, orders, strict=True)):
-            made = scope.defining(id)
-            declared = (
-                made is not None and made.name in ("param", "cast") and _is_param(scope, made)
-            )
             other = set(flat(orders[1 - index]))
-            if declared:
+            if _is_param(scope, id):
                 out.append(order)
                 continue
             placement = value_placement(self.plan, scope.instance.path, scope.value(id))
@@ -165,7 +161,7 @@ class _Layout:
         _, variant, outer = callee(scope.module, scope.instance, op)
         operands = []
         for index, (id, value) in enumerate(zip(op.operands, variant.inputs, strict=True)):
-            wanted = axes(tuple(outer[d] for d in flat(value.order)))
+            wanted = axes(tuple(outer[d] for d in flat(value.axes)))
             if index in op.get("dealt", ()):
                 wanted = ((op["along"],), *wanted)
             operands.append(self.arrange(scope, id, wanted))
@@ -229,7 +225,9 @@ class _Layout:
         return scope.append(op, (*last, *emits))
 
 
-def _is_param(scope: Scope, made: Op) -> bool:
+def _is_param(scope: Scope, id: int) -> bool:
+    """Whether a value is a parameter, maybe cast."""
+    made = scope.defining(id)
     while made is not None and made.name == "cast":
         made = scope.defining(made.operands[0])
     return made is not None and made.name == "param"

@@ -192,9 +192,11 @@ class Choices:
 
     def _asks(self, definition: OpDef, op: Op) -> bool:
         """Whether an op gives the dtype that its attribute `dtype` names."""
+        if definition.shape is None:
+            return False
         types = tuple(self._values[i].type for i in op.operands)
         try:
-            return definition.shape(types, op.with_attrs(dtype="float16"))[0].dtype == "float16"
+            return definition.types(types, op.with_attrs(dtype="float16"))[0].dtype == "float16"
         except ShapeError:
             return False
 

@@ -196,7 +196,7 @@ def _same(scope: Scope, id: int, op: Op) -> tuple[int] | None:
     result = op.result
     if scope.type(id) != result.type:
         return None
-    if result.order is not None and scope.order(id) != result.order:
+    if result.order is not None and scope.value(id).order != result.order:
         return None
     return (id,)
 
@@ -287,7 +287,7 @@ def _same_in_both_branches(scope: Scope, op: Op, single: set[int]) -> Iterable[i
     if first != second:
         return None
     for result, id in zip(op.results, first, strict=True):
-        if result.order is not None and result.order != scope.order(id):
+        if result.order is not None and result.order != scope.value(id).order:
             return None
     return tuple(first)
 

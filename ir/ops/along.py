@@ -195,12 +195,10 @@ def _shift_meaning(np, args, op):
     (dim,) = op["dims"]
     by, size = op.get("by", 1), x.size(dim)
     array = np.full_like(x.array, op.get("fill", 0))
+    before = (slice(None),) * x.axis(dim)
     for t in range(size):
         if 0 <= t - by < size:
-            at = [slice(None)] * len(x.dims)
-            of = list(at)
-            at[x.axis(dim)], of[x.axis(dim)] = t, t - by
-            array[tuple(at)] = x.array[tuple(of)]
+            array[(*before, t)] = x.array[(*before, t - by)]
     return Named(array, x.dims)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core import Dim, Op, Order, Type, flat
 from ..named import Named, union
@@ -142,7 +142,8 @@ def _transpose_meaning(np, args, op):
     """Every element of x adds the kernel, scaled by it, to the result."""
     attrs = attributes(op)
     grown = _sum_of_product(args[0], args[1], op.get("dims", ()))
-    array, dims = grown.array, list(grown.dims)
+    array = grown.array
+    dims: list[Any] = list(grown.dims)  # those done are in tuples: a dim may keep its name
     for (y, k), (to,) in op["arrows"]:
         out, before, _, _ = windows(op)[y]
         array = np.moveaxis(array, (dims.index(y), dims.index(k)), (0, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..claim import AtLeast, Equal
 from ..core import Dim, Op, Type
@@ -97,7 +97,7 @@ def window_transposed(attrs: Mapping[str, object], size: Size, kernel: Size, nam
     return Window(out, before, after, (left,))
 
 
-def attributes(op: Op) -> dict[str, object]:
+def attributes(op: Op) -> dict[str, Any]:
     """The options of a window with defaults filled in."""
     pool = op.name.endswith("pool")
     return {"stride": None if pool else 1, "dilation": 1, "pad": _PAD[op.name], **dict(op.attrs)}
@@ -173,8 +173,8 @@ def windowed(np, x: Named, op: Op, fill: float = 0.0) -> Named:
     """x with each dim that is slid along as two: places of the window, and places within it."""
     attrs = attributes(op)
     modes = {"circular": "wrap", "reflect": "reflect"}
-    array, dims = x.array, list(x.dims)
-    found = windows(op)
+    array, found = x.array, windows(op)
+    dims: list[Any] = list(x.dims)
     for (y, k), (to,) in op["arrows"]:
         out, before, after, _ = found[y]
         axis, width = dims.index(y), k.size.value
@@ -188,5 +188,5 @@ def windowed(np, x: Named, op: Op, fill: float = 0.0) -> Named:
         places = np.arange(out.value)[:, None] * stride + np.arange(width) * attrs["dilation"]
         array = array.take(places, axis)
         # the place may go by the name of a dim that is still to be slid along: only at the end
-        dims[axis : axis + 1] = [(to,), k]  # type: ignore[list-item]
+        dims[axis : axis + 1] = [(to,), k]
     return Named(array, tuple(d[0] if isinstance(d, tuple) else d for d in dims))
