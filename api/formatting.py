@@ -53,8 +53,8 @@ def _both(text: str | None, name: str, diagnostics: Diagnostics) -> tuple[str, s
 
 def difference(before: str, after: str, name: str) -> str:
     """What would change, as a unified diff."""
-    rows = (_rows(text) for text in (before, after))
-    return "".join(difflib.unified_diff(*rows, f"{name} (as it is)", f"{name} (canonical)"))
+    names = f"{name} (as it is)", f"{name} (canonical)"
+    return "".join(difflib.unified_diff(_rows(before), _rows(after), *names))
 
 
 def _rows(text: str) -> list[str]:

@@ -331,9 +331,7 @@ class Body:
             ]
             joined = f"{' * '.join(factors)}, {weight.text}"
         self._hold(joined)
-        self.function.metrics.append(
-            (frozenset([str(op["name"])]), f"{quoted(op['name'])}: ({joined})")
-        )
+        self.function.metrics.append((frozenset([op["name"]]), f"{quoted(op['name'])}: ({joined})"))
 
     def metrics(self, entries: list[tuple[frozenset[str], str]]) -> str:
         """Source of a dict of metrics; where several calls report the same, they are added up."""

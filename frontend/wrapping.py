@@ -85,7 +85,7 @@ class Group:
             e.after or e.below or _first(e.items[0]).before or _interrupted(e.items)
             for e in elements
         )
-        self.commented = self.needed or any(
+        self.commented: bool = self.needed or any(
             part.commented for e in elements for part in _parts(e.items)
         )
 
@@ -103,7 +103,7 @@ class Formula:
     def __init__(self, items: list[Item], bare: bool, hanging: bool = False):
         self.items = items
         self.hanging = hanging
-        self.commented = _interrupted(items)
+        self.commented: bool = _interrupted(items)
         start = int(hanging and _kinds(items[:1])[0] in _BINDS)
         self.cuts = [0, *(n + start for n in _loosest(items[start:])), len(items)]
         self.around: Group | None = None
@@ -209,7 +209,8 @@ def _line(items: list[Item]) -> list[Item]:
     """A line with the formulas in it marked: what stands behind `=`, `return` and such."""
     kinds = _kinds(items)
     start = next((n + 1 for n, k in enumerate(kinds) if k in _VALUE_FOLLOWS), len(items))
-    made, value = items[:start], []
+    made = items[:start]
+    value: list[Item] = []
     for item, kind in zip(items[start:], kinds[start:], strict=True):
         if kind in ("COMMA", "COLON"):
             made += [*_value(value), item]
@@ -221,11 +222,10 @@ def _line(items: list[Item]) -> list[Item]:
 
 def _value(items: list[Item]) -> list[Item]:
     """A value, without parentheses around the whole of it, and marked if it is a formula."""
-    while len(items) == 1 and isinstance(items[0], Group) and _needless(items[0]):
-        (group,) = items
+    while len(items) == 1 and isinstance(group := items[0], Group) and _needless(group):
         items = group.elements[0].items
-        if isinstance(items[0], Formula):
-            items = items[0].items
+        if isinstance(formula := items[0], Formula):
+            items = formula.items
         first = _first(items[0])
         first.space, first.before = True, group.opener.before
     return [Formula(items, bare=False)] if _loosest(items) else items

@@ -34,7 +34,7 @@ def substitute(module: Module, sizes: Mapping[str, int]) -> Module:
     values = {name: sizes[name] for name in module.free if name in sizes}
     if not values:
         return module
-    claims = tuple(replace(c, claim=substitute_claim(c.claim, values)) for c in module.claims)  # type: ignore[arg-type]
+    claims = tuple(replace(c, claim=substitute_claim(c.claim, values)) for c in module.claims)
     known = {**dict(module.sizes), **values}
     return replace(
         module,

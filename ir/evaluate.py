@@ -188,7 +188,7 @@ class _Run:
         if op.name == "scan":
             return self.scan(frame, op, args, env)
         if op.name == "metric":
-            self.report(join(frame.instance.path, str(op["name"])), args)
+            self.report(join(frame.instance.path, op["name"]), args)
             return []
         definition = lookup(op.name)
         if definition.effect == "random":
@@ -236,7 +236,7 @@ class _Run:
         return node
 
     def read(self, frame: _Frame, op: Op) -> Named:
-        child, name = str(op["child"]), str(op["name"])
+        child, name = op["child"], op["name"]
         path = join(frame.instance.path, child) if child else frame.instance.path
         tree = self.params if op.name == "param" else self.state
         array = self.np.array(self.np.asarray(self.leaf(tree, path, name))[frame.copies])
@@ -283,7 +283,7 @@ class _Run:
     def call(self, frame: _Frame, op: Op, args: tuple[Named, ...]) -> list[Named]:
         child, variant, mapping = callee(self.module, frame.instance, op)
         back = [{mapping[d]: d for d in v.type.dims} for v in variant.inputs]
-        folds = (*frame.folds, salt(str(op["child"]), int(str(op["occurrence"]))))
+        folds = (*frame.folds, salt(op["child"], op["occurrence"]))
         if op.name == "call":
             inside = [_renamed(a, names) for a, names in zip(args, back, strict=True)]
             inner = _Frame(child, frame.copies, frame.steps, folds)

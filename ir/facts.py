@@ -95,8 +95,8 @@ def effects(module: Module, instance: Instance, op: Op) -> bool:
     Random ops need not stay: their keys do not depend on each other.
     """
     if op.name in CALLS:
-        child = module.child_of(instance, str(op["child"]))
-        return _body_effects(module, child, op["variant"])  # type: ignore[arg-type]
+        child = module.child_of(instance, op["child"])
+        return _body_effects(module, child, op["variant"])
     if lookup(op.name).effect == "metric":
         return True
     return any(effects(module, instance, inner) for r in op.regions for inner in r.ops)
@@ -215,7 +215,7 @@ def _arranged(module: Module, instance: Instance, op: Op, known: dict[int, Value
                 yield "its branches are arranged differently"
     elif definition.order is not None:
         orders = tuple(known[i].order for i in op.operands)
-        operands, results = definition.order(op, orders)  # type: ignore[arg-type,assignment]
+        operands, results = definition.order(op, orders)  # type: ignore[arg-type]
     elif not op.operands:
         return
     else:

@@ -38,7 +38,7 @@ class Signature:
 def callee(module: Module, instance: Instance, op: Op) -> tuple[Instance, Variant, dict[Dim, Dim]]:
     """What a call runs: the child, the variant of its body, and for its dims those that stand for
     them in the caller."""
-    path = join(instance.path, str(op["child"]))
+    path = join(instance.path, op["child"])
     try:
         child = module.instance(path)
     except KeyError:
@@ -48,7 +48,7 @@ def callee(module: Module, instance: Instance, op: Op) -> tuple[Instance, Varian
         raise SignatureError(f"{path} has {len(child.variants)} variants, none is {index}")
     table = {d.id: d for d in child.dims}
     mapping: dict[Dim, Dim] = {}
-    for number, here in op["binding"]:  # type: ignore[attr-defined]
+    for number, here in op["binding"]:
         if number not in table:
             raise SignatureError(f"{path} has no dim number {number}")
         if table[number] in mapping:
@@ -65,7 +65,7 @@ def values(variant: Variant) -> dict[int, Value]:
 
 def carried(op: Op) -> dict[int, int]:
     """For a `repeat`: which argument each carried result becomes in the next copy."""
-    return dict(op.get("carried", ()))  # type: ignore[call-overload]
+    return dict(op.get("carried", ()))
 
 
 def signature(
@@ -97,7 +97,7 @@ def _call(module: Module, instance: Instance, op: Op) -> Signature:
     operands = []
     for position, value in enumerate(variant.inputs):
         form = _mapped(value, mapping)
-        operands.append(_stacked(form, along) if position in dealt else form)  # type: ignore[operator]
+        operands.append(_stacked(form, along) if position in dealt else form)
     becomes = carried(op)
     known = values(variant)
     results = []
@@ -141,7 +141,7 @@ def _scan(module: Module, op: Op, known: Mapping[int, Value], given: tuple[Form,
 
 
 def _read(module: Module, instance: Instance, op: Op) -> Form:
-    child, name = str(op["child"]), op["name"]
+    child, name = op["child"], op["name"]
     path = join(instance.path, child) if child else instance.path
     try:
         owner = module.instance(path)

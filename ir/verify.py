@@ -261,5 +261,5 @@ def free_sizes(module: Module) -> Iterator[Violation]:
             if not free.issuperset(size.names):
                 yield Violation("free_sizes", instance.path, f"{where} speaks of {size}")
     for claim in module.claims:
-        if not free.issuperset(claim_names(claim.claim)):  # type: ignore[arg-type]
+        if not free.issuperset(claim_names(claim.claim)):
             yield Violation("free_sizes", "", f"the claim {claim.claim}")

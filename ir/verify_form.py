@@ -247,8 +247,8 @@ def operands(module: Module) -> Iterator[Violation]:
         if definition.family == "structure":
             good = count in _OPERANDS.get(op.name, (count,))
         else:
-            stray = [n for n in extra if n not in definition.optional]  # type: ignore[attr-defined]
-            plain = count - len(extra)  # type: ignore[arg-type]
+            stray = [n for n in extra if n not in definition.optional]
+            plain = count - len(extra)
             least = len(definition.operands)
             good = not stray and (plain >= 1 if definition.variadic else plain == least)
         if not good:

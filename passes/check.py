@@ -58,7 +58,7 @@ def check(module: Module) -> Module:
             continue
         seen.add(claim)
         # What is required already may be relied on: it is tested before anything runs.
-        verdict = prove(claim, [r.claim for r in required])  # type: ignore[arg-type,misc]
+        verdict = prove(claim, [r.claim for r in required])
         if verdict.proven:
             continue
         if verdict.refuted and (verdict.witness is None or _plain(claim)):
@@ -153,11 +153,11 @@ def bind(module: Module, sizes: Mapping[str, int]) -> Module:
     known = {**dict(module.sizes), **sizes}
     kept = []
     for entry in module.claims:
-        if not names(entry.claim) <= known.keys():  # type: ignore[arg-type]
+        if not names(entry.claim) <= known.keys():
             kept.append(entry)
             continue
         try:
-            holds = entry.claim.holds(known)  # type: ignore[attr-defined]
+            holds = entry.claim.holds(known)
             facts = () if holds else (_example(entry.claim, known),)
         except SizeError as error:
             holds, facts = False, (str(error),)

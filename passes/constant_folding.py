@@ -20,7 +20,7 @@ def scalar(scope: Scope, id: int) -> Number | None:
     op = scope.defining(id)
     while op is not None and op.name == "expand":
         op = scope.defining(op.operands[0])
-    return op["value"] if op is not None and op.name == "const" else None  # type: ignore[return-value]
+    return op["value"] if op is not None and op.name == "const" else None
 
 
 def fold(scope: Scope, op: Op) -> Number | None:

@@ -270,7 +270,7 @@ class Choices:
 
     def _const(self, op: Op) -> Choice | None:
         if op.result.type.kind != "bool":
-            self._numbers[op.result.id] = float(op["value"])  # type: ignore[arg-type]
+            self._numbers[op.result.id] = float(op["value"])
         if op.result.type.kind == "float":
             self._make(op)
             return None
@@ -284,8 +284,8 @@ class Choices:
     _state = _param
 
     def _call(self, op: Op) -> Choice:
-        policy, index = self.policy, int(str(op["variant"]))
-        child = policy.module.child_of(self.instance, str(op["child"]))
+        policy, index = self.policy, op["variant"]
+        child = policy.module.child_of(self.instance, op["child"])
         variant = child.variants[index]
         wants = tuple(policy.argument(child, v) for v in variant.inputs)
         states, gives = list(self._give(op, self.low)), []
@@ -317,7 +317,7 @@ class Choices:
         return Choice((), dtypes, dtypes, ends=(tuple(ends),) * len(op.regions))
 
     def _scan(self, op: Op) -> Choice:
-        (region,), carry = op.regions, int(str(op["carry"]))
+        (region,), carry = op.regions, op["carry"]
         step, *arguments = region.arguments
         inputs = len(arguments) - carry
         wants: list[str | None] = []
@@ -347,7 +347,7 @@ class Choices:
 
 def _own_operands(op: Op) -> int:
     """How many operands come before those that may be left out."""
-    return len(op.operands) - len(op.get("extra", ()))  # type: ignore[arg-type]
+    return len(op.operands) - len(op.get("extra", ()))
 
 
 def _settled(op: Op, dtype: str) -> tuple[str, ...]:

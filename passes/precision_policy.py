@@ -40,8 +40,8 @@ class Policy:
         self._becomes: dict[tuple[str, int], dict[int, int]] = {}
         for instance, _, op in module.walk():
             if op.name == "repeat":
-                child = join(instance.path, str(op["child"]))
-                self._becomes.setdefault((child, int(str(op["variant"]))), {}).update(carried(op))
+                child = join(instance.path, op["child"])
+                self._becomes.setdefault((child, op["variant"]), {}).update(carried(op))
 
     def low(self, path: str) -> str:
         """The dtype that an instance computes in."""

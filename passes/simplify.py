@@ -305,7 +305,7 @@ def _sum_of_products(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | 
     if inner is None or inner.name != "multiply" or id not in single:
         return None
     a, b = (scope.type(i) for i in inner.operands)
-    summed = set(op["dims"])  # type: ignore[call-overload]
+    summed = set(op["dims"])
     both = summed <= set(a.dims) and summed <= set(b.dims)
     if not summed or not both or a.dims == b.dims:
         return None
@@ -318,7 +318,9 @@ def _sum_of_products(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | 
 def _mask_expanded(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | None:
     """A mask may lack dims of what it masks, so that nobody need expand it over them."""
     position = op.extra("where")
-    made = scope.defining(op.operands[position]) if position else None
+    if position is None:
+        return None
+    made = scope.defining(op.operands[position])
     if made is None or made.name != "expand" or op.result.order is not None:
         return None
     mask, masked = scope.type(op.operands[position]), scope.type(op.operands[0])

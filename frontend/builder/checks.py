@@ -60,7 +60,7 @@ def checked(value: Any, site: Site, trace: Trace | None, operator: bool = False)
 
 def _foreign(value: Expr, site: Site, trace: Trace | None) -> Exception:
     made_at = (Place(value.site.span, "made here"),) if getattr(value, "site", None) else ()
-    if trace is None:
+    if trace is None or value.trace is None:
         message = "this belongs to a layer, and is used outside of it"
     else:
         message = f"this belongs to {value.trace.title}, and {trace.title} cannot see it"

@@ -21,8 +21,8 @@ class Called(Form):
     items: tuple[Bracketed, ...] | None
     arguments: tuple[Ref, ...]
     keywords: tuple[tuple[str, Ref, Site], ...]
-    word: str = "value"  # type: ignore[misc]
-    holds: bool = False  # type: ignore[misc]
+    word: str = "value"
+    holds: bool = False
 
     @property
     def refs(self) -> tuple[Ref, ...]:  # type: ignore[override]

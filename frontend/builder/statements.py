@@ -366,8 +366,8 @@ class Scan:
         record = Scanning(self.along, tuple(given), tuple(carried), Block(), site)
         steps = {name: value for name, _, value in given} | {c.name: c.step for c in carried}
         with trace.inside(record.block):
-            result, at = trace.call(step, **steps)
-            self._returned(trace, record, result, at or site, carry)
+            result, returned_at = trace.call(step, **steps)
+            self._returned(trace, record, result, returned_at or site, carry)
         record.results = tuple(Value(trace, None, site) for _ in record.emitted)
         trace.waiting += record.results
         trace.block.add(record)

@@ -129,7 +129,7 @@ def _same(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
 
 
 def _cast_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
-    return (types[0].with_dtype(str(op["dtype"])),)
+    return (types[0].with_dtype(op["dtype"]),)
 
 
 def _nothing(op: Op, types: tuple[Type, ...], wants: tuple[bool, ...]) -> tuple:
