@@ -1,0 +1,127 @@
+"""The gallery: published parameter counts at full size, a few steps of training at a small one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import jax
+import netwright as nw
+import numpy as np
+import optax
+import pytest
+from netwright import driver
+from netwright.backend.model import ModelWriter
+from netwright.ir.census import census
+from netwright.ir.plan import Plan
+from netwright.runtime.step import build
+from programs import EXAMPLES
+
+GALLERY = EXAMPLES / "gallery"
+LINES = 90  # of a file, at most
+SECONDS = 1.0  # of reading, elaborating and checking one, at most
+STEPS = 12
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model as its authors published it.
+
+    Attributes:
+        file: in the gallery, without its ending.
+        parameters: how many there are, of the file's default loss.
+        source: where that number is from.
+        sizes: those that are not the file's own.
+        states: how many numbers are kept beside the parameters.
+    """
+
+    file: str
+    parameters: int
+    source: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    states: int = 0
+
+
+@dataclass(frozen=True)
+class Small:
+    """A model as it trains here: other sizes, and a batch that fits them."""
+
+    file: str
+    sizes: Mapping[str, Any]
+    batch: Mapping[str, np.ndarray]
+
+
+def ids(below: int, *shape: int) -> np.ndarray:
+    """Random ids."""
+    return np.random.default_rng(below).integers(0, below, shape).astype(np.int32)
+
+
+def floats(*shape: int) -> np.ndarray:
+    """Random normal numbers."""
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+PUBLISHED = [
+    Published("gpt2", 124_439_808, "transformers, GPT2LMHeadModel of openai-community/gpt2"),
+]
+
+SMALL = [
+    Small(
+        "gpt2",
+        {"V": 20, "Ctx": 8, "L": 2, "D": 16, "G": 2},
+        {"tokens": ids(20, 2, 6), "targets": ids(20, 2, 6)},
+    ),
+]
+
+
+def program(model: nw.Model) -> ModuleType:
+    """The emitted `model.py` of a model, without a recipe."""
+    plan = Plan()
+    emitted = ModuleType(model.module.name)
+    text = ModelWriter(driver.compile_module(model.module, plan), plan, "model.nw").write()
+    exec(compile(text, "model.py", "exec"), emitted.__dict__)
+    return emitted
+
+
+def test_every_file_is_in_both_tables():
+    files = {path.stem for path in GALLERY.glob("*.nw")}
+    assert files == {p.file for p in PUBLISHED} == {s.file for s in SMALL}
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda p: f"{p.file}-{p.parameters}")
+def test_parameters_as_published(published):
+    start = time.process_time()
+    model = nw.load(GALLERY / f"{published.file}.nw", **published.sizes)
+    assert time.process_time() - start <= SECONDS
+    found = census(model.module)
+    assert found.parameters == published.parameters
+    assert found.states == published.states
+    assert "B" in model.module.free  # proven for batches of every size
+
+
+@pytest.mark.parametrize("path", sorted(GALLERY.glob("*.nw")), ids=lambda path: path.stem)
+def test_short_and_documented(path):
+    text = path.read_text()
+    assert text.startswith('"""') and len(text.splitlines()) <= LINES
+
+
+@pytest.mark.parametrize("small", SMALL, ids=lambda s: s.file)
+def test_trains(small):
+    """The loss falls on a batch seen again and again, and every parameter takes part in that."""
+    model = nw.load(GALLERY / f"{small.file}.nw", **small.sizes)
+    trained = build(program(model), optax.adam(1e-2))
+    state = trained.init(0)
+    before = jax.tree.map(np.array, state.params)  # a copy: the step donates its state
+    losses = []
+    for _ in range(STEPS):
+        state, metrics = trained.step(state, small.batch)
+        total, count = metrics["loss"]
+        losses.append(float(total / count))
+        if len(losses) == 1:  # a parameter without a gradient stays what it is, exactly
+            moved = jax.tree.map(lambda a, b: np.any(a != np.array(b)), before, state.params)
+    still = [jax.tree_util.keystr(p) for p, m in jax.tree.leaves_with_path(moved) if not m]
+    assert not still
+    assert np.all(np.isfinite(losses)) and losses[-1] < 0.9 * losses[0], losses
