@@ -16,7 +16,7 @@ from ..ir.plan import Plan, find
 from ..ir.registry import lookup
 from .body import Body, Function
 from .lines import nested, packed, tidy
-from .naming import RESERVED, fresh, identifier, prose, quoted, snake, wrap
+from .naming import RESERVED, documented, fresh, identifier, prose, quoted, snake, wrap
 
 SUPPORT = {
     "fold": '''
@@ -157,21 +157,22 @@ class ModelWriter:
             body.emit(f"metrics = {body.metrics(function.metrics)}")
             returned = ", ".join(gives)
         body.emit(f"return {returned}")
-        lines = [*self._docstring(instance), *self._shapes(function, body), *body.lines]
-        return [", ".join(arguments), *tidy(lines)]
+        lines = tidy([*self._shapes(function, body), *body.lines])
+        return [", ".join(arguments), *self._docstring(instance), *lines]
 
     def _docstring(self, instance: Instance) -> list[str]:
         span = instance.span
         place = f" ({self._file(span)}:{span.line})" if span is not None else ""
         doc = prose(re.split(r"\n\s*\n", instance.doc.strip())[0])  # what follows is for its users
-        text = f'    """{prose(instance.layer)}{place}{": " + doc if doc else "."}"""'
+        said = f"{prose(instance.layer)}{place}"
+        text = f'    """{documented(f"{said}: {doc}" if doc else f"{said}.")}"""'
         if len(text) <= 100:
             return [text]
         import textwrap
 
-        first = f'    """{prose(instance.layer)}{place}.'
-        body = textwrap.wrap(doc, 96, initial_indent="    ", subsequent_indent="    ")
-        return [first, "", *body, '    """']
+        rows = textwrap.wrap(doc, 92, break_long_words=False, break_on_hyphens=False)
+        body = [f"    {documented(row)}" for row in rows]
+        return [f'    """{documented(said)}.', "", *body, '    """']
 
     def _file(self, span: Span) -> str:
         """The name of the file that a layer is from: the model's own, or one that it imports."""
@@ -240,7 +241,9 @@ class ModelWriter:
         lines = [f"def {name}({'key' if keyed and not (root and kind == 'states') else ''}):"]
         if root:
             group = "Parameters" if kind == "params" else "States"
-            lines.append(f'    """{group} of {prose(instance.layer)}, as nested dicts."""')
+            lines.append(
+                f'    """{group} of {documented(prose(instance.layer))}, as nested dicts."""'
+            )
             if keyed and kind == "states":
                 lines.append("    key = random.key(0)")
         entries = self._entries_of(instance, kind, (), lines, {})
@@ -347,7 +350,7 @@ class ModelWriter:
         init_params = self._init(root, "params")
         init_state = self._init(root, "states") if holds(module, "", "states") else None
         tail = self._entries(root, entry, init_params, init_state)
-        name, source = prose(root.layer), prose(self.source)
+        name, source = documented(prose(root.layer)), documented(prose(self.source))
         first = f'"""{name}, written by Netwright from {source}'
         head = [first + '; numbers after # are lines there."""']
         if len({i.span.file for i in module.instances if i.span is not None}) > 1:
@@ -438,7 +441,7 @@ class ModelWriter:
         return [
             "",
             "def predict(params, state, batch):",
-            f'    """What {prose(instance.layer)} gives for a batch, in evaluation."""',
+            f'    """What {documented(prose(instance.layer))} gives for a batch, in evaluation."""',
             *wrap(f"    return {call}"),
             "",
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from collections.abc import Iterator
 
 from ..ir.ops.helpers import HELPERS
 
@@ -24,12 +25,12 @@ def snake(name: str) -> str:
     `lstm_cell`."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name)
     name = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-    return re.sub(r"\W", "_", name).lower()
+    return re.sub(r"\W", "_", name, flags=re.ASCII).lower()
 
 
 def identifier(text: str) -> str:
     """Text as an identifier that means nothing else in an emitted file."""
-    name = re.sub(r"\W", "_", text).strip("_") or "value"
+    name = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "value"
     if name[0].isdigit():
         name = f"_{name}"
     return f"{name}_" if name in RESERVED else name
@@ -45,17 +46,31 @@ def fresh(base: str, taken) -> str:
 
 
 def prose(text: str) -> str:
-    """Text from a model, safe inside a triple-quoted docstring and in comments."""
-    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-    text = text.replace("\\", "\\\\").replace('"', "'")
-    return " ".join(text.split())
+    """Text from a model as one line without what cannot be seen, as it may stand in Markdown."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def documented(text: str) -> str:
+    """Text of one line, safe before the end of a triple-quoted docstring."""
+    return re.sub(r'"(?="|\Z)', r'\\"', text.replace("\\", "\\\\"))
 
 
 def quoted(text: str) -> str:
-    """Text as a Python string literal in double quotes."""
-    import json
+    """Text as a Python string literal in double quotes; what cannot be seen is escaped."""
+    return '"' + "".join(map(_escaped, text)) + '"'
 
-    return json.dumps(text, ensure_ascii=False)
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return f"\\{char}"
+    if char == "\n":
+        return "\\n"
+    if char.isprintable():
+        return char
+    number = ord(char)
+    if number <= 0xFF:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
 def wrap(line: str, width: int = 100) -> list[str]:
@@ -88,12 +103,8 @@ def wrap(line: str, width: int = 100) -> list[str]:
 
 def _groups(line: str) -> list[tuple[int, int]]:
     """Where the outermost brackets of a line open and close."""
-    groups, depth, start, string = [], 0, 0, False
-    for index, char in enumerate(line):
-        if char == '"' and line[index - 1] != "\\":
-            string = not string
-        if string:
-            continue
+    groups, depth, start = [], 0, 0
+    for index, char in _code(line):
         if char in "([{":
             start = index if depth == 0 else start
             depth += 1
@@ -106,15 +117,25 @@ def _groups(line: str) -> list[tuple[int, int]]:
 
 def split_commas(text: str) -> list[str]:
     """The parts of an argument list, split at commas outside of brackets and strings."""
-    parts, depth, start, string = [], 0, 0, False
-    for index, char in enumerate(text):
-        if char == '"' and (index == 0 or text[index - 1] != "\\"):
-            string = not string
-        if string:
-            continue
+    parts, depth, start = [], 0, 0
+    for index, char in _code(text):
         depth += (char in "([{") - (char in ")]}")
         if char == "," and depth == 0:
             parts.append(text[start:index].strip())
             start = index + 1
     last = text[start:].strip()
     return [*parts, last] if last else parts
+
+
+def _code(text: str) -> Iterator[tuple[int, str]]:
+    """The characters outside of strings, with their places."""
+    string = escaped = False
+    for index, char in enumerate(text):
+        if escaped:
+            escaped = False
+        elif string and char == "\\":
+            escaped = True
+        elif char == '"':
+            string = not string
+        elif not string:
+            yield index, char

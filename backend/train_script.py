@@ -12,7 +12,7 @@ from typing import Any
 from ..ir.core import Module, flat, join
 from ..ir.optimizers import DECAY_MASKS, SCHEDULES, STEPS
 from ..ir.recipe import Recipe
-from .naming import prose, quoted
+from .naming import documented, prose, quoted
 
 WIDTH = 100
 
@@ -106,7 +106,7 @@ def train_script(
 
 def _head(name: str, entry: str, kind: str, source: str, masked: bool) -> list[str]:
     of = f" of {prose(source)}" if source else ""
-    title = f"Trains {prose(name)}: the {kind} {prose(entry)}{of}."
+    title = documented(f"Trains {prose(name)}: the {kind} {prose(entry)}{of}.")
     lines = [
         f'"""{title}',
         "",
@@ -134,7 +134,7 @@ def _head(name: str, entry: str, kind: str, source: str, masked: bool) -> list[s
 
 def _mask(small: Sequence[str]) -> list[str]:
     return [
-        *_laid("", "NOT_DECAYED = ", _tuple([_text(p) for p in small])),
+        *_laid("", "NOT_DECAYED = ", _tuple([quoted(p) for p in small])),
         "",
         "",
         "def decayed(params):",
@@ -202,7 +202,7 @@ def _rate(recipe: Recipe) -> tuple[str, list[str]]:
 
 def _batches(recipe: Recipe, inputs: Sequence[Input]) -> list[str]:
     data = recipe.data
-    path = f'HERE / "data" / {_text(recipe.data_path.name)}'
+    path = f'HERE / "data" / {quoted(recipe.data_path.name)}'
     arguments: list[Any] = [path]
     kind = {"text": "Text", "arrays": "Arrays", "pairs": "Pairs"}[data.kind]
     arguments += {"text": _of_text, "arrays": _of_arrays, "pairs": _of_pairs}[data.kind](
@@ -227,7 +227,7 @@ def _batches_doc(recipe: Recipe, inputs: Sequence[Input]) -> str:
 
 def _of_text(recipe: Recipe, inputs: Sequence[Input]) -> list[Any]:
     by = {i.takes: i for i in inputs}
-    names = ", ".join(_text(by[t].name) for t in ("tokens", "targets"))
+    names = ", ".join(quoted(by[t].name) for t in ("tokens", "targets"))
     known = by["tokens"].ids
     return [
         f"length={_length(inputs, ('tokens', 'targets'))}",
@@ -277,7 +277,7 @@ def _length(inputs: Sequence[Input], roles: Sequence[str]) -> int | None:
 def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
     train = recipe.train
     arguments: list[Any] = [
-        f"name={_text(name)}",
+        f"name={quoted(name)}",
         "model=model",
         "optimizer=optimizer",
         "data=batches",
@@ -353,17 +353,8 @@ def _dict(pairs: Any) -> Call:
 
 
 def _doc(text: str) -> list[str]:
-    return [f'    """{prose(text)}"""']
+    return [f'    """{documented(prose(text))}"""']
 
 
 def _literal(value: Any) -> str:
-    return _text(value) if isinstance(value, str) else repr(value)
-
-
-def _text(text: str) -> str:
-    """Text as a literal: beyond U+FFFF JSON writes two characters, and Python leaves them two."""
-    if all(ord(c) <= 0xFFFF for c in text):
-        return quoted(text)
-    return "".join(f"\\U{ord(c):08x}" if ord(c) > 0xFFFF else quoted(c)[1:-1] for c in text).join(
-        '""'
-    )
+    return quoted(value) if isinstance(value, str) else repr(value)
