@@ -95,7 +95,8 @@ def train_script(
     """
     masked = recipe.optimizer.decay is not None and recipe.optimizer.decay_on == "matrices"
     masked = masked and recipe.optimizer.name in DECAY_MASKS and bool(small)
-    lines = _head(name, entry, kind, source, masked)
+    settings = bool(_settings(recipe, microbatches).arguments)
+    lines = _head(name, entry, kind, source, masked, settings)
     lines += _mask(small) if masked else []
     lines += ["", "", *_optimizer(recipe, masked), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
@@ -104,7 +105,7 @@ def train_script(
     return "\n".join(lines)
 
 
-def _head(name: str, entry: str, kind: str, source: str, masked: bool) -> list[str]:
+def _head(name: str, entry: str, kind: str, source: str, masked: bool, settings: bool) -> list[str]:
     of = f" of {prose(source)}" if source else ""
     title = documented(f"Trains {prose(name)}: the {kind} {prose(entry)}{of}.")
     lines = [
@@ -123,7 +124,7 @@ def _head(name: str, entry: str, kind: str, source: str, masked: bool) -> list[s
         # Which order tools want depends on whether they see model.py from where they are run.
         "# isort: off",
         "import model",
-        "from runtime import Job, data, main",
+        f"from runtime import Job, {'Settings, ' if settings else ''}data, main",
         "",
         "HERE = Path(__file__).resolve().parent",
     ]
@@ -287,13 +288,26 @@ def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
         f"checkpoint_every={train.checkpoint_every}",
         f"keep={train.keep}",
     ]
+    settings = _settings(recipe, microbatches)
+    if settings.arguments:
+        arguments.append(Named("settings", settings))
+    if recipe.mesh.axes:
+        arguments.append(Named("mesh", _dict(recipe.mesh.axes)))
+    return _laid("", "JOB = ", Call("Job", tuple(arguments)), broken=True)
+
+
+def _settings(recipe: Recipe, microbatches: int) -> Call:
+    """What is not as the runtime has it by default."""
+    train, arguments = recipe.train, []
     if microbatches > 1:
         arguments.append(f"microbatches={microbatches}")
     if recipe.precision.scaling is not None:
         arguments.append(f"loss_scale={_literal(recipe.precision.scaling)}")
-    if recipe.mesh.axes:
-        arguments.append(Named("mesh", _dict(recipe.mesh.axes)))
-    return _laid("", "JOB = ", Call("Job", tuple(arguments)), broken=True)
+    if train.freeze:
+        arguments.append(Named("frozen", _tuple([_text(path) for path in train.freeze])))
+    if train.ema is not None:
+        arguments.append(f"ema={_literal(train.ema)}")
+    return Call("Settings", tuple(arguments))
 
 
 # Laying out

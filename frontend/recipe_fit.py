@@ -290,6 +290,7 @@ class _Fitter:
                         (f"it has {', '.join(k for k in known if k)}",),
                         help=f'"{close[0]}"' if close else "",
                     )  # fmt: skip
+        self._frozen()
         dims = {d.name for i in self.module.instances for d in i.dims}
         rules = [("mesh.values", recipe.mesh.values), ("mesh.params", recipe.mesh.params)]
         rules += [(f"mesh.overrides.{path}", r) for path, r in recipe.mesh.overrides]
@@ -303,6 +304,26 @@ class _Fitter:
                         f"{where}.{dim}",
                         help=f"did you mean {close[0]}?" if close else "",
                     )
+
+    def _frozen(self) -> None:
+        """What is frozen has parameters, and leaves some to be trained."""
+        from ..ir.plan import keys
+
+        freeze = self.recipe.train.freeze
+        parts = [path.split(".") for path in keys(self.module)["param"]] if freeze else []
+        prefixes = [{".".join(path[:n]) for n in range(1, len(path) + 1)} for path in parts]
+        known = sorted(set().union(*prefixes))
+        if freeze and all(names & set(freeze) for names in prefixes):
+            self.error("recipe-freeze", "no parameter is left to be trained", "train.freeze")
+        for index, path in enumerate(freeze):
+            if path not in known:
+                close = nearest(path, known)
+                self.error(
+                    "recipe-path",
+                    f"{self.module.name} has no parameters under {path}",
+                    f"train.freeze.{index}",
+                    help=f'"{close[0]}"' if close else "",
+                )
 
 
 def _brackets(parts: Iterable[object]) -> str:

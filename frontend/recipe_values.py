@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..ir.diagnostics import Diagnostics, Place, Span, nearest
-from ..ir.recipe_forms import Axes, Either, Flag, Form, Real, Table, Text, Whole, Word, toml_name
+from ..ir.recipe_forms import Either, Flag, Form, Names, Real, Table, Text, Whole, Word, toml_name
 from .toml_scan import Document, KeyPath
 
 BAD: Any = object()
@@ -73,7 +73,7 @@ class ValueReader:
             Flag: self._flag,
             Text: self._text,
             Word: self._word,
-            Axes: self._axes,
+            Names: self._names,
         }
         return readers[type(form)](form, value, path)
 
@@ -183,25 +183,25 @@ class ValueReader:
         )
         return BAD
 
-    def _axes(self, form: Axes, value: Any, path: KeyPath) -> Any:
+    def _names(self, form: Names, value: Any, path: KeyPath) -> Any:
         if isinstance(value, str):
             value = [value]
         if not isinstance(value, list):
             return self.wrong(form, value, path)
-        axes = []
-        for index, axis in enumerate(value):
-            if not isinstance(axis, str):
-                return self.wrong(form, axis, (*path[:-1], path[-1]))
-            if axis in axes:
+        names: list[str] = []
+        for index, name in enumerate(value):
+            if not isinstance(name, str):
+                return self.wrong(form, name, path)
+            if name in names:
                 self.error(
-                    "recipe-axis-twice",
-                    f"{axis} stands here twice; a dim lies along an axis once",
+                    "recipe-name-twice",
+                    f"{name} stands here twice; {form.once}",
                     self.at((*path, index)),
                 )
                 return BAD
-            axes.append(axis)
+            names.append(name)
             self.places[f"{'.'.join(map(str, path))}.{index}"] = self.at((*path, index))
-        return tuple(axes)
+        return tuple(names)
 
     def _table(self, form: Table, value: Any, path: KeyPath) -> Any:
         if not isinstance(value, dict):
@@ -240,7 +240,7 @@ class ValueReader:
 def _chosen(form: Either, value: Any) -> Form:
     """The form that a value is meant in."""
     for choice in form.forms:
-        kinds = {Whole: int, Real: float, Text: str, Word: str, Table: dict, Axes: list}
+        kinds = {Whole: int, Real: float, Text: str, Word: str, Table: dict, Names: list}
         if isinstance(value, kinds.get(type(choice), object)) and not isinstance(value, bool):
             return choice
     return form.forms[-1]

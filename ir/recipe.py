@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .diagnostics import Span
 from .optimizers import DECAYS, OPTIMIZERS, PRECISION, SCHEDULE_WORDS, SCHEDULES, option_form
-from .recipe_forms import Axes, Either, Form, Real, Table, Text, Whole, Word, toml, toml_name
+from .recipe_forms import Either, Form, Names, Real, Table, Text, Whole, Word, toml, toml_name
 
 if TYPE_CHECKING:
     from .plan import Mesh as PlanMesh
@@ -42,7 +42,7 @@ def key(form: Form, doc: str, *, default: Any = MISSING, example: str = "", rest
     return field(default=default, metadata=dict(form=form, doc=doc, example=example, rest=rest))
 
 
-_RULES = Table("dims", Axes())
+_RULES = Table("dims", Names("mesh axis", "a dim lies along an axis once"))
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,19 @@ class Train:
         Whole(0), "steps between checkpoints; 0: at the end only", default=500
     )
     keep: int = key(Whole(1), "how many checkpoints to keep", default=3)
+    freeze: tuple[str, ...] = key(
+        Names("parameter or an instance", "once is enough"),
+        "parameters that are not trained, or instances whose parameters are not, by path",
+        default=(),
+        example='["gpt.embed"]',
+    )
+    ema: float | None = key(
+        Real(over=0.0, below=1.0),
+        "the decay of a moving average of the parameters, with which is then evaluated;"
+        " left out, none is kept",
+        default=None,
+        example="0.999",
+    )
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,19 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Axes:
-    """Mesh axes: the name of one, or a list of names; held as a tuple."""
+class Names:
+    """The name of one thing, or a list of names without repetition; held as a tuple.
+
+    Attributes:
+        what: what they are names of.
+        once: why none stands twice.
+    """
+
+    what: str
+    once: str
 
     def __str__(self) -> str:
-        return "the name of a mesh axis, or a list of names"
+        return f"the name of a {self.what}, or a list of names"
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class Either:
         return ", or ".join(str(f) for f in self.forms)
 
 
-Form = Whole | Real | Flag | Text | Word | Axes | Table | Either
+Form = Whole | Real | Flag | Text | Word | Names | Table | Either
 
 
 def toml(value: Any, form: Form) -> str:
@@ -118,7 +126,7 @@ def toml(value: Any, form: Form) -> str:
     if isinstance(form, Table):
         inner = ", ".join(f"{toml_name(n)} = {toml(v, form.value)}" for n, v in value)
         return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(form, Axes):
+    if isinstance(form, Names):
         return _string(value[0]) if len(value) == 1 else f"[{', '.join(map(_string, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -46,5 +46,6 @@ from . import data
 from .cli import main
 from .errors import RunError
 from .job import Job
+from .settings import Settings
 
-__all__ = ["Job", "RunError", "data", "main"]
+__all__ = ["Job", "RunError", "Settings", "data", "main"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import RunError
+from .settings import DEFAULT, Settings
 from .source import Source
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ class Job:
     checkpoint_every: steps between checkpoints; 0: only at the end
     keep:             how many checkpoints to keep
     mesh:             axis -> size, if model.py was written for a mesh
-    microbatches:     how many parts a batch is cut into, whose gradients are summed
-    loss_scale:       "dynamic", a number, or None; see `scale`
+    settings:         microbatches, loss_scale, frozen, ema: see `Settings`
     """
 
     name: str
@@ -45,8 +45,7 @@ class Job:
     checkpoint_every: int = 0
     keep: int = 3
     mesh: Mapping[str, int] | None = None
-    microbatches: int = 1
-    loss_scale: str | float | None = None
+    settings: Settings = DEFAULT
 
     def __post_init__(self):
         for field, least in (
@@ -55,7 +54,6 @@ class Job:
             ("evaluate_every", 0),
             ("checkpoint_every", 0),
             ("keep", 1),
-            ("microbatches", 1),
         ):
             value = getattr(self, field)
             if not isinstance(value, int) or value < least:
@@ -65,13 +63,7 @@ class Job:
         """Its functions: init, step, evaluate, predict."""
         from .step import build  # loads JAX
 
-        return build(
-            self.model,
-            self.optimizer(),
-            self.mesh,
-            microbatches=self.microbatches,
-            loss_scale=self.loss_scale,
-        )
+        return build(self.model, self.optimizer(), self.mesh, self.settings)
 
     @property
     def folder(self) -> Path:

@@ -8,12 +8,15 @@ have the same names and shapes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import scale as loss_scaling
+from .errors import RunError
+from .settings import DEFAULT, Settings
 
 Path = tuple[str, ...]
 
@@ -25,12 +28,13 @@ KEY_IMPLEMENTATION = "threefry2x32"
 class TrainState(NamedTuple):
     """One moment of a run.
 
-    params:      nested dict of trained arrays
-    opt_state:   the optimizer's own state, as optax gives it
+    params:      nested dict of arrays, trained ones and frozen ones
+    opt_state:   the optimizer's own state, as optax gives it, for the trained ones only
     model_state: nested dict of what the model updates outside the gradient (may be empty)
     rng:         uint32[2], key data; it never changes, a step's key is ``fold_in(rng, step)``
     step:        int32[], how many steps have been made
     scale:       the loss scale of the next step, 1 where losses are not scaled
+    ema:         the moving average of the trained params; {} where none is kept
     """
 
     params: Any
@@ -39,21 +43,30 @@ class TrainState(NamedTuple):
     rng: jax.Array
     step: jax.Array
     scale: loss_scaling.LossScale
+    ema: Any
 
 
 def create(
-    model: Any, optimizer: Any, seed: int | jax.Array, loss_scale: loss_scaling.Mode = None
+    model: Any,
+    optimizer: Any,
+    seed: int | jax.Array,
+    settings: Settings = DEFAULT,
 ) -> TrainState:
-    """The state of step 0; a pure function of the seed, so it can be jitted or only shaped."""
+    """The state of step 0; a pure function of the seed, so it can be jitted or only shaped.
+
+    Raises RunError where a frozen path is none of the parameters'.
+    """
     init_key, run_key = jax.random.split(jax.random.key(seed, impl=KEY_IMPLEMENTATION))
     params = model.init_params(init_key)
+    trained, _ = split(params, settings.frozen)
     return TrainState(
         params=params,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(trained),
         model_state=model.init_state(),
         rng=jax.random.key_data(run_key),
         step=jnp.zeros((), jnp.int32),
-        scale=loss_scaling.create(loss_scale),
+        scale=loss_scaling.create(settings.loss_scale),
+        ema={} if settings.ema is None else jax.tree.map(jnp.array, trained),
     )
 
 
@@ -74,6 +87,50 @@ def rebuild(tree: Any, leaves: dict[Path, Any]) -> Any:
     return jax.tree.unflatten(
         jax.tree.structure(tree), [leaves[path] for path in leaves_by_path(tree)]
     )
+
+
+def split(params: Any, frozen: Sequence[str]) -> tuple[Any, Any]:
+    """Nested dicts of the trained and of the frozen parameters.
+
+    `frozen` has paths of parameters, or of instances, whose parameters are then all frozen.
+    Raises RunError where a path is none of the parameters', and where nothing is left to train.
+    """
+    if not frozen:
+        return params, {}
+    trained: dict[str, Any] = {}
+    held: dict[str, Any] = {}
+    unused = set(frozen)
+    for path, leaf in leaves_by_path(params).items():
+        prefixes = {".".join(path[:n]) for n in range(1, len(path) + 1)}
+        _put(held if prefixes & set(frozen) else trained, path, leaf)
+        unused -= prefixes
+    if unused:
+        raise RunError(f"frozen: the model has no parameters under {', '.join(sorted(unused))}.")
+    if not trained:
+        raise RunError("frozen: no parameter is left to be trained.")
+    return trained, held
+
+
+def join(a: Any, b: Any) -> Any:
+    """What `split` took apart."""
+    if not b:
+        return a
+    joined: dict[str, Any] = {}
+    for tree in (a, b):
+        for path, leaf in leaves_by_path(tree).items():
+            _put(joined, path, leaf)
+    return joined
+
+
+def best(state: TrainState, frozen: Sequence[str]) -> Any:
+    """The parameters to evaluate and to predict with: the averaged ones, where they are kept."""
+    return join(state.ema, split(state.params, frozen)[1]) if state.ema else state.params
+
+
+def _put(tree: dict[str, Any], path: Path, leaf: Any) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = leaf
 
 
 def count_parameters(state: TrainState) -> int:

@@ -24,7 +24,8 @@ from jax.stages import Wrapped  # what jax.jit returns
 from . import scale
 from .errors import RunError
 from .mesh import Placement, place
-from .state import TrainState, create, step_key
+from .settings import DEFAULT, Settings
+from .state import TrainState, best, create, join, split, step_key
 
 
 @dataclass(frozen=True)
@@ -61,25 +62,21 @@ def build(
     model: Any,
     optimizer: optax.GradientTransformation,
     mesh: Mapping[str, int] | None = None,
-    *,
-    microbatches: int = 1,
-    loss_scale: scale.Mode = None,
+    settings: Settings = DEFAULT,
 ) -> Program:
     """The functions for `model`, a module as Netwright writes it, on `mesh` (axis -> size).
 
-    A batch is cut into `microbatches` parts, whose gradients are summed; `loss_scale` is "dynamic",
-    a number or None. Nothing runs and nothing is compiled until a function is called.
-    Raises RunError if the mesh does not fit the model or the machine.
+    Nothing runs and nothing is compiled until a function is called.
+    Raises RunError if the mesh does not fit the model or the machine, or a setting the model.
     """
-    abstract = jax.eval_shape(lambda: create(model, optimizer, 0, loss_scale))
+    abstract = jax.eval_shape(lambda: create(model, optimizer, 0, settings))
     placement = place(mesh, model, abstract)
+    predict = getattr(model, "predict", None)
     return Program(
-        init=make_init(model, optimizer, placement, loss_scale=loss_scale),
-        step=make_step(
-            model.loss, optimizer, placement, microbatches=microbatches, loss_scale=loss_scale
-        ),
-        evaluate=make_evaluate(model.loss, placement),
-        predict=make_predict(model.predict, placement) if hasattr(model, "predict") else None,
+        init=make_init(model, optimizer, placement, settings),
+        step=make_step(model.loss, optimizer, placement, settings),
+        evaluate=make_evaluate(model.loss, placement, settings),
+        predict=predict and make_predict(predict, placement, settings),
         abstract=abstract,
         placement=placement,
     )
@@ -89,13 +86,12 @@ def make_init(
     model: Any,
     optimizer: Any,
     placement: Placement | None = None,
-    *,
-    loss_scale: scale.Mode = None,
+    settings: Settings = DEFAULT,
 ) -> Wrapped:
     """init(seed) -> the state of step 0, made where it will live."""
 
     def init(seed):
-        return create(model, optimizer, seed, loss_scale)
+        return create(model, optimizer, seed, settings)
 
     if placement is None:
         return jax.jit(init, static_argnums=0)
@@ -106,42 +102,49 @@ def make_step(
     loss: Callable,
     optimizer: optax.GradientTransformation,
     placement: Placement | None = None,
-    *,
-    microbatches: int = 1,
-    loss_scale: scale.Mode = None,
+    settings: Settings = DEFAULT,
 ) -> Wrapped:
     """step(state, batch) -> (state, metrics): one update, or none where it would do harm.
 
-    Gradients that are not finite change nothing but the step and the loss scale: parameters, the
-    optimizer's state and the model's stay as they are, and what the step would have reported counts
-    for nothing. `metrics` are those of the loss, each (sum, count), and "gradient_norm", the
-    Euclidean norm over all gradients before the optimizer changes them; "skipped", 0 or 1; and
-    with a loss scale "loss_scale".
+    Gradients that are not finite change nothing but the step and the loss scale: parameters, their
+    average, the optimizer's state and the model's stay as they are, and what the step would have
+    reported counts for nothing. `metrics` are those of the loss, each (sum, count), and
+    "gradient_norm", the Euclidean norm over all gradients before the optimizer changes them;
+    "skipped", 0 or 1; and with a loss scale "loss_scale".
     """
-    differentiate = accumulated(loss, microbatches, scaled=loss_scale is not None)
+    differentiate = accumulated(loss, settings)
+    decay = settings.ema
 
     def step(state: TrainState, batch):
         gradients, model_state, metrics = differentiate(state, batch)
         total, _ = metrics["loss"]
         finite = all_finite((gradients, total))
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        made = (optax.apply_updates(state.params, updates), opt_state, model_state)
-        kept = (state.params, state.opt_state, state.model_state)
-        params, opt_state, model_state = choose(finite, made, kept)
+        trained, frozen = split(state.params, settings.frozen)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
+        updated = optax.apply_updates(trained, updates)
+        ema = state.ema
+        if decay is not None:
+            ema = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, ema, updated)
+        trained, opt_state, model_state, ema = choose(
+            finite,
+            (updated, opt_state, model_state, ema),
+            (trained, state.opt_state, state.model_state, state.ema),
+        )
 
         one = jnp.float32(1)
         metrics = {**metrics, "gradient_norm": (norm(gradients), one)}
         metrics = choose(finite, metrics, jax.tree.map(jnp.zeros_like, metrics))
         metrics["skipped"] = (1 - finite.astype(jnp.float32), one)
-        if loss_scale is not None:
+        if settings.loss_scale is not None:
             metrics["loss_scale"] = (state.scale.value, one)
         new = TrainState(
-            params=params,
+            params=join(trained, frozen),
             opt_state=opt_state,
             model_state=model_state,
             rng=state.rng,
             step=state.step + 1,
-            scale=scale.update(state.scale, finite, loss_scale),
+            scale=scale.update(state.scale, finite, settings.loss_scale),
+            ema=ema,
         )
         return new, metrics
 
@@ -155,11 +158,14 @@ def make_step(
     )
 
 
-def make_evaluate(loss: Callable, placement: Placement | None = None) -> Wrapped:
+def make_evaluate(
+    loss: Callable, placement: Placement | None = None, settings: Settings = DEFAULT
+) -> Wrapped:
     """evaluate(state, batch) -> metrics of the model in evaluation mode; changes nothing."""
 
     def evaluate(state: TrainState, batch):
-        _, (_, metrics) = loss(state.params, state.model_state, batch, None, False)
+        params = best(state, settings.frozen)
+        _, (_, metrics) = loss(params, state.model_state, batch, None, False)
         return metrics
 
     if placement is None:
@@ -167,31 +173,38 @@ def make_evaluate(loss: Callable, placement: Placement | None = None) -> Wrapped
     return jax.jit(placement.traced(evaluate), out_shardings=placement.replicated)
 
 
-def make_predict(predict: Callable, placement: Placement | None = None) -> Wrapped:
+def make_predict(
+    predict: Callable, placement: Placement | None = None, settings: Settings = DEFAULT
+) -> Wrapped:
     """predict(state, inputs) -> the model's results in evaluation mode."""
 
     def run(state: TrainState, inputs):
-        return predict(state.params, state.model_state, inputs)
+        return predict(best(state, settings.frozen), state.model_state, inputs)
 
     if placement is None:
         return jax.jit(run)
     return jax.jit(placement.traced(run), out_shardings=placement.replicated)
 
 
-def accumulated(loss: Callable, microbatches: int, scaled: bool) -> Callable:
+def accumulated(loss: Callable, settings: Settings) -> Callable:
     """differentiate(state, batch) -> (gradients, model state, metrics), over all microbatches.
+
+    Gradients are those of the trained parameters.
 
     The loss is a mean, a sum over a count, so the gradient of the whole batch is the sum of the
     parts' gradients, each times its count, over the whole count. Sums are kept in float32 or
     wider. The scale of the loss is the same for all parts and taken out once, at the end.
     """
+    microbatches, scaled = settings.microbatches, settings.loss_scale is not None
 
     def part(state: TrainState, model_state, batch, key):
-        def scaled_loss(params):
-            value, aux = loss(params, model_state, batch, key, True)
+        trained, frozen = split(state.params, settings.frozen)
+
+        def scaled_loss(trained):
+            value, aux = loss(join(trained, frozen), model_state, batch, key, True)
             return wide(value) * state.scale.value if scaled else value, aux
 
-        (_, aux), gradients = jax.value_and_grad(scaled_loss, has_aux=True)(state.params)
+        (_, aux), gradients = jax.value_and_grad(scaled_loss, has_aux=True)(trained)
         return gradients, *aux
 
     def parts(state: TrainState, batch, key):
@@ -204,7 +217,8 @@ def accumulated(loss: Callable, microbatches: int, scaled: bool) -> Callable:
             sums = jax.tree.map(lambda total, g: total + wide(g) * count, sums, gradients)
             return (sums, model_state), metrics
 
-        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(wide(leaf)), state.params)
+        trained, _ = split(state.params, settings.frozen)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(wide(leaf)), trained)
         given = (jnp.arange(microbatches), cut(batch, microbatches))
         (sums, model_state), metrics = jax.lax.scan(one, (zeros, state.model_state), given)
         metrics = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), metrics)
@@ -219,7 +233,8 @@ def accumulated(loss: Callable, microbatches: int, scaled: bool) -> Callable:
             gradients, model_state, metrics = parts(state, batch, key)
         if scaled:
             gradients = jax.tree.map(lambda g: wide(g) / state.scale.value, gradients)
-        gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, state.params)
+        trained, _ = split(state.params, settings.frozen)
+        gradients = jax.tree.map(lambda g, p: g.astype(p.dtype), gradients, trained)
         return gradients, model_state, metrics
 
     return differentiate

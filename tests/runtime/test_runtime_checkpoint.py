@@ -27,7 +27,7 @@ def make(step=3, width=4, **more):
     }
     opt_state = ({"w": jnp.ones((3, width))}, jax.random.key(5))
     return TrainState(
-        params, opt_state, {}, jnp.uint32([1, 2]), jnp.int32(step), scale.create(None)
+        params, opt_state, {}, jnp.uint32([1, 2]), jnp.int32(step), scale.create(None), {}
     )
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from jax.sharding import PartitionSpec as P
 import tiny_mlp
 from runtime_helpers import adam, rows, without_times
-from netwright.runtime import Job, RunError, data
+from netwright.runtime import Job, RunError, Settings, data
 from netwright.runtime.loop import train
 from netwright.runtime.step import build
 
@@ -80,7 +80,7 @@ assert state.params["hidden"]["w"].is_deleted()  # donated
 # microbatches on eight devices are as on one; where one device's share overflows, all skip the step
 states = []
 for axes in ({{"data": 1, "model": 1}}, {{"data": 4, "model": 2}}):
-    program = build(tiny_mlp, adam(), axes, microbatches=2, loss_scale=256.0)
+    program = build(tiny_mlp, adam(), axes, Settings(2, 256.0))
     batch = program.put_batch(job(None).data().batch(0))
     state, metrics = program.step(program.init(0), batch)
     states.append(jax.device_get(state.params))

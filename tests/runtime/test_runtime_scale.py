@@ -11,7 +11,8 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from netwright.runtime import RunError, scale
+from netwright.runtime import RunError, Settings, scale
+from netwright.runtime.state import leaves_by_path
 from netwright.runtime.step import build
 
 
@@ -71,7 +72,7 @@ def test_microbatches_add_up_to_the_batch(wide_numbers, parts, loss_scale):
     model, optimizer = regression(jnp.float64), optax.adam(1e-2)
     batches = [batch_of(seed) for seed in range(5)]
     whole, expected = run(build(model, optimizer), batches)
-    program = build(model, optimizer, microbatches=parts, loss_scale=loss_scale)
+    program = build(model, optimizer, None, Settings(parts, loss_scale))
     found, rows = run(program, batches)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), found.params, whole.params
@@ -83,7 +84,7 @@ def test_microbatches_add_up_to_the_batch(wide_numbers, parts, loss_scale):
 
 
 def test_a_batch_that_cannot_be_cut():
-    program = build(regression(), optax.sgd(0.1), microbatches=3)
+    program = build(regression(), optax.sgd(0.1), None, Settings(3))
     with pytest.raises(RunError, match="8 examples cannot be cut into 3 microbatches"):
         program.step(program.init(0), program.put_batch(batch_of(0)))
 
@@ -96,7 +97,7 @@ def test_small_gradients_of_float16_need_a_scale():
     reference, rows = run(build(regression(jnp.float32, 1e-7), optimizer), batches)
     low, _ = run(build(model, optimizer), batches)
     equal(low.params, start.params)
-    found, scaled = run(build(model, optimizer, loss_scale="dynamic"), batches)
+    found, scaled = run(build(model, optimizer, None, Settings(loss_scale="dynamic")), batches)
     assert rows[-1]["loss"][0] < 0.7 * rows[0]["loss"][0]
     last = [np.mean([r["loss"][0] for r in kept[-10:]]) for kept in (rows, scaled)]
     np.testing.assert_allclose(last[1], last[0], rtol=0.05)
@@ -112,7 +113,7 @@ def test_a_poisoned_step_leaves_no_trace():
         optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(0.1, 0.0, 10))
     )
     for loss_scale in (None, "dynamic"):
-        program = build(regression(), optimizer, loss_scale=loss_scale)
+        program = build(regression(), optimizer, None, Settings(loss_scale=loss_scale))
         expected, _ = run(program, clean)
         found, rows = run(program, [*clean[:3], poison, *clean[3:]])
         assert [float(r["skipped"][0]) for r in rows] == [0, 0, 0, 1, 0, 0, 0]
@@ -132,8 +133,8 @@ def test_a_poisoned_step_leaves_no_trace():
 def test_clipped_updates_do_not_depend_on_the_scale():
     optimizer = optax.chain(optax.clip_by_global_norm(0.01), optax.sgd(0.1))
     batches = [batch_of(seed) for seed in range(4)]
-    one, _ = run(build(regression(), optimizer, loss_scale=1.0), batches)
-    other, _ = run(build(regression(), optimizer, loss_scale=2.0**15), batches)
+    one, _ = run(build(regression(), optimizer, None, Settings(loss_scale=1.0)), batches)
+    other, _ = run(build(regression(), optimizer, None, Settings(loss_scale=2.0**15)), batches)
     equal(one.params, other.params)
 
 
@@ -172,3 +173,41 @@ def test_other_modes():
     for wrong in ("on", 0.0, -1, float("inf"), True):
         with pytest.raises(RunError, match="loss_scale"):
             scale.create(wrong)
+
+
+def test_what_is_frozen_stays_and_the_rest_goes_on():
+    optimizer = optax.adam(1e-2)
+    batches = [batch_of(seed) for seed in range(4)]
+    program = build(regression(), optimizer, None, Settings(2, frozen=("w",)))
+    start = jax.device_get(program.init(0))
+    end, _ = run(program, batches)
+    equal(end.params["w"], start.params["w"])
+    assert not np.array_equal(end.params["v"], start.params["v"])
+    assert {path[-1] for path in leaves_by_path(end.opt_state)} == {"count", "v"}
+
+    inner = regression()
+    inner.loss = lambda params, *rest: regression().loss({**start.params, **params}, *rest)
+    inner.init_params = lambda key: {"v": jnp.array(start.params["v"])}
+    alone, _ = run(build(inner, optimizer, None, Settings(2)), batches)
+    np.testing.assert_allclose(end.params["v"], alone.params["v"], rtol=1e-6)
+
+    for frozen, wrong in ((("w", "u"), "under u"), (("w", "v"), "left to be trained")):
+        with pytest.raises(RunError, match=wrong):
+            build(regression(), optimizer, None, Settings(frozen=frozen))
+
+
+def test_the_average_is_what_is_evaluated():
+    batches = [batch_of(seed) for seed in range(5)]
+    batches[3]["x"][0, 0], batches[3]["live"][0] = np.nan, True  # skipped
+    program = build(regression(), optax.sgd(0.1), None, Settings(ema=0.9, frozen=("w",)))
+    state = program.init(0)
+    expected = np.array(state.params["v"])
+    for index, batch in enumerate(batches):
+        state, _ = program.step(state, program.put_batch(batch))
+        if index != 3:
+            expected = 0.9 * expected + 0.1 * np.array(state.params["v"])
+    np.testing.assert_allclose(state.ema["v"], expected, rtol=1e-6)
+    found = program.evaluate(state, program.put_batch(batch_of(7)))["loss"]
+    params = {**state.params, "v": expected}
+    _, (_, metrics) = regression().loss(params, {"seen": jnp.zeros(())}, batch_of(7), None, False)
+    np.testing.assert_allclose(found, metrics["loss"], rtol=1e-5)
