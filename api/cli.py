@@ -132,7 +132,12 @@ def _parameters(module: Any) -> str:
 @click.option(
     "--after", metavar="PASS", help="As it is after a pass: simplify, precision, shard, layout."
 )
-@click.option("--parameters", is_flag=True, help="A table of the parameters instead, by path.")
+@click.option(
+    "--parameters",
+    is_flag=True,
+    help="A table by path instead: shapes, parameters, bytes, operations of a forward pass.",
+)
+@click.option("--json", "as_json", is_flag=True, help="That table as JSON.")
 @click.option(
     "--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed."
 )
@@ -143,16 +148,15 @@ def show(
     entry: str | None,
     after: str | None,
     parameters: bool,
+    as_json: bool,
     print_after: tuple[str, ...],
 ) -> None:
     """Show what Netwright makes of MODEL: its intermediate form, or its parameters."""
     from . import driver
 
     loaded = driver.load(model, dict(settings), entry)
-    if parameters:
-        from .ir.census import census, table
-
-        click.echo(table(census(loaded.module)))
+    if parameters or as_json:
+        _show_parameters(loaded.module, as_json)
         return
     from .ir.text import show as text
 
@@ -162,6 +166,21 @@ def show(
     module = driver.compile_up_to(loaded, after, print_after)
     if after is not None:
         click.echo(text(module))
+
+
+def _show_parameters(module: Any, as_json: bool) -> None:
+    from . import parameters
+    from .ir.census import census
+
+    found = census(module)
+    if as_json:
+        click.echo(parameters.as_json(found))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(*parameters.rich_table(found), sep="", highlight=False)
+    else:
+        click.echo(parameters.table(found))
 
 
 @main.command()

@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING
 
 from ..ir.core import Dim, Instance, Op, Region, Value, Variant, walk
-from ..ir.effects import CALLS, Effects, effects, salt
+from ..ir.effects import Effects, effects, salt
 from ..ir.registry import Code, Levels, lookup, names
+from ..ir.signature import CALLS
 from ..ir.size import Size
 from .naming import fresh, identifier, quoted
 from .source import OpSource, letters

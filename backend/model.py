@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ..ir.core import Instance, Module, Variable, Variant, walk
 from ..ir.diagnostics import Span
-from ..ir.effects import CALLS, effects, holds, salt
+from ..ir.effects import effects, holds, salt
 from ..ir.ops.helpers import HELPERS
 from ..ir.ops.layout import spec
 from ..ir.placement import input_spec, variable_spec
 from ..ir.plan import Plan, find
 from ..ir.registry import lookup
+from ..ir.signature import CALLS
 from .body import Body, Function
 from .lines import nested, packed, tidy
 from .naming import RESERVED, documented, fresh, identifier, prose, quoted, snake, wrap

@@ -1,97 +1,100 @@
-"""What a module holds: parameters by path, with shapes and sizes."""
+"""What a module holds and does: parameters, states, bytes and operations, by path."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import prod
 
 from .core import Dim, Module, join
+from .flops import Flops, flops
 from .size import Size
+
+_NONE = Size.of(0)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One parameter or state: its authored path, the dims as stored, the number of its elements."""
+    """An instance, a parameter or a state. Counts are those of all its copies together.
+
+    Attributes:
+        path: the authored path.
+        kind: `instance`, `param` or `state`.
+        layer: the layer of an instance.
+        copies: the dims that copies are stacked along, outermost first.
+        repeats: the last of them, if it is this instance that is repeated.
+        dims: the dims of one copy of a parameter or state, as stored behind those of copies.
+        elements: of a parameter or state; of an instance, those of all parameters inside it.
+        bytes: what these take; floats that have no dtype yet count as float32.
+        flops: of an instance and what it uses, in one forward pass.
+    """
 
     path: str
     kind: str
-    dims: tuple[Dim, ...]
-    elements: Size
+    layer: str = ""
+    copies: tuple[Dim, ...] = ()
+    repeats: Dim | None = None
+    dims: tuple[Dim, ...] = ()
+    elements: Size = _NONE
+    bytes: Size = _NONE
+    flops: Flops = field(default_factory=Flops)
 
 
 @dataclass(frozen=True)
 class Census:
-    """The parameters and states of a module, in order of declaration.
+    """What a module holds and does.
 
     Attributes:
-        rows: one for each; copies of a repeat are stacked, as they are in memory and in files.
-        parameters: the number of all elements of parameters.
-        states: the same for states.
+        module: of which this is.
+        rows: each instance, then its parameters and states, then what it uses. The first is the
+            entry, and so the total of parameters.
+        states: elements of all states.
+        state_bytes: what these take.
     """
 
+    module: Module
     rows: tuple[Row, ...]
-    parameters: Size
     states: Size
+    state_bytes: Size
+
+    @property
+    def parameters(self) -> Size:
+        """Elements of all parameters."""
+        return self.rows[0].elements
 
 
 def census(module: Module) -> Census:
-    """Count what a module holds."""
+    """Count what a module holds and does."""
+    own = flops(module)
     rows: list[Row] = []
 
-    def visit(path: str, stacked: tuple[Dim, ...]) -> None:
+    def visit(path: str, outer: tuple[Dim, ...], along: Dim | None) -> Row:
+        copies = outer if along is None else (*outer, along)
         instance = module.instance(path)
+        times = prod((dim.size for dim in copies), start=Size.of(1))
+        whole = Row(path, "instance", instance.layer, copies, along, flops=own[path])
+        at = len(rows)
+        rows.append(whole)
         for kind, variables in (("param", instance.params), ("state", instance.states)):
             for variable in variables:
-                dims = (*stacked, *variable.order)
-                count = Size.of(1)
-                for dim in dims:
-                    count = count * dim.size
-                rows.append(Row(join(path, variable.name), kind, dims, count))
+                name = join(path, variable.name)
+                elements, bytes = variable.type.elements() * times, variable.type.bytes() * times
+                rows.append(Row(name, kind, "", copies, None, variable.order, elements, bytes))
+                if kind == "param":
+                    whole = replace(
+                        whole, elements=whole.elements + elements, bytes=whole.bytes + bytes
+                    )
         for child in instance.children:
-            along = () if child.along is None else (child.along,)
-            visit(join(path, child.name), (*stacked, *along))
+            part = visit(join(path, child.name), copies, child.along)
+            whole = replace(
+                whole,
+                elements=whole.elements + part.elements,
+                bytes=whole.bytes + part.bytes,
+                flops=whole.flops + part.flops,
+            )
+        rows[at] = whole
+        return whole
 
-    visit("", ())
-    total = {"param": Size.of(0), "state": Size.of(0)}
-    for row in rows:
-        total[row.kind] = total[row.kind] + row.elements
-    return Census(tuple(rows), total["param"], total["state"])
-
-
-def table(found: Census) -> str:
-    """The census as text, one line a parameter, totals at the end."""
-    if not found.rows:
-        return "no parameters"
-    cells = [
-        (
-            row.path,
-            "[" + ", ".join(f"{d.name} {d.size}" for d in row.dims) + "]",
-            _number(row.elements),
-            "" if row.kind == "param" else "state",
-        )
-        for row in found.rows
-    ]
-    widths = [max(len(c[i]) for c in cells) for i in range(3)]
-    lines = [
-        f"{path:<{widths[0]}}  {dims:<{widths[1]}}  {count:>{widths[2]}}  {kind}".rstrip()
-        for path, dims, count, kind in cells
-    ]
-    rule = "─" * max(len(line) for line in lines)
-    total = f"{_number(found.parameters)} parameters, {_bytes(found.parameters)} in float32"
-    if found.states != 0:
-        total += f"; {_number(found.states)} in states"
-    return "\n".join([*lines, rule, total])
-
-
-def _number(size: Size) -> str:
-    return f"{size.value:,}" if size.is_constant else str(size)
-
-
-def _bytes(size: Size) -> str:
-    if not size.is_constant:
-        return f"{size * 4} bytes"
-    count = float(size.value * 4)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count /= 1024
-    raise AssertionError
+    visit(module.instances[0].path, (), None)
+    states = [row for row in rows if row.kind == "state"]
+    elements = sum((row.elements for row in states), _NONE)
+    return Census(module, tuple(rows), elements, sum((r.bytes for r in states), _NONE))

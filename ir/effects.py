@@ -8,8 +8,7 @@ from functools import lru_cache
 
 from .core import Instance, Module, Variant, walk
 from .registry import lookup
-
-CALLS = ("call", "repeat", "each")
+from .signature import CALLS
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from .core import Dim, Instance, Module, Op, Order, Type, Value, Variant, axes, join
 
 CALLS = ("call", "repeat", "each")
+"""Ops that run a variant of a child."""
 
 
 class SignatureError(ValueError):

@@ -37,7 +37,7 @@ def create(mode: Mode) -> LossScale:
     fixed = isinstance(mode, int | float) and not isinstance(mode, bool) and 0 < mode < jnp.inf
     if mode is not None and mode != "dynamic" and not fixed:
         raise RunError(f'loss_scale = {mode!r}: it must be "dynamic", a number over 0, or None.')
-    first = {"dynamic": INITIAL, None: 1.0}.get(mode, mode)
+    first = INITIAL if mode == "dynamic" else 1.0 if mode is None else float(mode)
     return LossScale(jnp.float32(first), jnp.int32(0))
 
 
