@@ -304,7 +304,7 @@ def _settings(recipe: Recipe, microbatches: int) -> Call:
     if recipe.precision.scaling is not None:
         arguments.append(f"loss_scale={_literal(recipe.precision.scaling)}")
     if train.freeze:
-        arguments.append(Named("frozen", _tuple([_text(path) for path in train.freeze])))
+        arguments.append(Named("frozen", _tuple([_literal(path) for path in train.freeze])))
     if train.ema is not None:
         arguments.append(f"ema={_literal(train.ema)}")
     return Call("Settings", tuple(arguments))

@@ -19,7 +19,7 @@ from netwright.frontend.recipe import read_recipe
 from netwright.frontend.recipe_fit import fit
 from netwright.ir.diagnostics import Diagnostics
 from netwright.ir.optimizers import OPTIMIZERS, REQUIRED, SCHEDULES
-from netwright.ir.recipe import Data, Mesh, Optimizer, Recipe, Schedule, Train
+from netwright.ir.recipe import Data, Mesh, Optimizer, Precision, Recipe, Schedule, Train
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(p.parent.name for p in ROOT.glob("examples/*/recipe.toml"))
@@ -310,3 +310,15 @@ def test_text_from_a_recipe_stays_text(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / '"+x+".txt').write_text("All the world is a stage. " * 20)
     assert set(module.batches().batch(0)) == {'a"b', "é😀"}
+
+
+def test_settings_stand_there_only_where_they_differ():
+    assert "Settings" not in script(text())
+    train = Train(batch=4, steps=60, freeze=("net.embed",), ema=0.999)
+    recipe = Recipe(Data("text", str(SHAKESPEARE)), train=train, precision=Precision("float16"))
+    written = train_script(
+        recipe, name="sheep", entry="next_token", inputs=windows(), microbatches=2
+    )
+    assert "from runtime import Job, Settings, data, main\n" in written
+    expected = 'microbatches=2, loss_scale="dynamic", frozen=("net.embed",), ema=0.999'
+    assert f"    settings=Settings({expected}),\n" in written
