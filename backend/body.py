@@ -12,7 +12,7 @@ from ..ir.registry import Code, Levels, lookup, names
 from ..ir.signature import CALLS
 from ..ir.size import Size
 from .naming import fresh, identifier, quoted
-from .source import OpSource, letters
+from .source import OpSource, as_array, letters
 
 if TYPE_CHECKING:
     from .model import ModelWriter
@@ -41,7 +41,6 @@ class Function:
                 self.values.update((a.id, a) for a in region.arguments)
         self.known = self._shaped()
         model.taken.update(self.known)
-        self.numbers = _numbers(variant.ops)
         self.child_state: dict[str, str] = {}
         self.metrics: list[tuple[frozenset[str], str]] = []  # what reports them, and an entry
         self.line = 0
@@ -257,14 +256,7 @@ class Body:
 
     def array(self, value: int) -> Code:
         """Source of a value as an array, also where it is a number."""
-        code = self.code(value)
-        if value not in self.function.numbers:
-            return code
-        dtype = self.function.values[value].type.dtype
-        if dtype == "bool":
-            return Code(f"jnp.asarray({code.text})")
-        dtype = {"float": "float32", "int": "int32"}.get(dtype, dtype)
-        return Code(f"jnp.asarray({code.text}, jnp.{dtype})")
+        return as_array(self.code(value), self.function.values[value].type.dtype)
 
     def expression(self, op: Op) -> Code:
         """Source of an op of one result."""
@@ -281,9 +273,9 @@ class Body:
             operand = op.operands[longest]
             if len(text) <= 24 or operand not in self.inlined:
                 break
-            name = self.name(operand, self.end[self.index[operand]], strict=True)
-            self.emit(f"{name} = {text}", self.ops[self.index[operand]])
-            args[longest] = Code(name)
+            at = self.index[operand]
+            self._assign(operand, self.end[at], args[longest], self.ops[at], strict=True)
+            args[longest] = self.codes[operand]
         if op.name == "call":
             return self._call_code(op, args)
         types = [function.values[o].type for o in op.operands]
@@ -291,7 +283,6 @@ class Body:
         source = OpSource(
             op, types, orders, args, function.size, letters(_dims(op, orders)),
             lambda: self._drawing_key(op), function.dim,
-            {i for i, o in enumerate(op.operands) if o in function.numbers},
         )  # fmt: skip
         code = source.write()
         self.model.use(*source.helpers)
@@ -311,9 +302,17 @@ class Body:
                 value = op.results[0].id
                 if value not in self.last:
                     continue
-                self.emit(f"{self.name(value, i)} = {code.text}", op)
+                self._assign(value, i, code, op)
             else:
                 self.emit(f"{self._targets(i, op.results)} = {code.text}", op)
+
+    def _assign(self, value: int, at: int, code: Code, op: Op, strict: bool = False) -> None:
+        """Bind a name to a value that an op gives; what branches give is an array."""
+        if value in self.preset:
+            code = as_array(code, self.function.values[value].type.dtype)
+        name = self.name(value, at, strict=strict)
+        self.emit(f"{name} = {code.text}", op)
+        self.codes[value] = Code(name, number=code.number)
 
     def _targets(self, at: int, results: tuple[Value, ...]) -> str:
         names = [self.name(r.id, at) if r.id in self.last else "_" for r in results]
@@ -413,7 +412,12 @@ class Body:
         """The name of a value that the second branch passes on, if the first may bind it anew."""
         passed, made = op.regions[1].results[k], op.regions[0].results[k]
         held = self.codes.get(passed)
-        if held is None or self.names.get(held.text) != passed or self.last.get(passed, -1) > at:
+        if (
+            held is None
+            or held.number
+            or self.names.get(held.text) != passed
+            or self.last.get(passed, -1) > at
+        ):
             return None
         if op.regions[1].results.count(passed) > 1 or any(
             passed in r.results for inner in op.regions[1].ops for r in inner.regions
@@ -680,9 +684,7 @@ class Body:
         inputs = len(op.operands) - carry
         step_argument, *arguments = region.arguments
         body = Body(self.function, region.ops, region.results, self.indent + 4, self)
-        uses_step = any(step_argument.id in o.operands for o in walk(region.ops)) or (
-            step_argument.id in region.results
-        )
+        uses_step = step_argument.id in _reads(region)
         draws = self._draws(region)
         names = []
         for argument in arguments:
@@ -691,14 +693,14 @@ class Body:
             body.names[name] = argument.id
             names.append(name)
         xs = [
-            (n, self.code(o).text)
+            (n, self.array(o).text)
             for n, o in zip(names[:inputs], op.operands[:inputs], strict=True)
         ]
         if uses_step or draws:
             name = body.temporary("t")
             body.codes[step_argument.id] = Code(name)
             xs.append((name, f"jnp.arange({self.function.dim(op['along'])})"))
-        first = [self.code(o).text for o in op.operands[inputs:]]
+        first = [self.array(o).text for o in op.operands[inputs:]]
         carried = names[inputs:]
         step = self.temporary("step")
         self.emit("")
@@ -718,8 +720,8 @@ class Body:
             body.key = body.temporary("step_key")
             body.emit(f"{body.key} = fold({self.key}, {xs[-1][0]})")
         body.write()
-        ends = [body.code(r).text for r in region.results[:carry]]
-        emits = [body.code(r).text for r in region.results[carry:]]
+        ends = [body.array(r).text for r in region.results[:carry]]
+        emits = [body.array(r).text for r in region.results[carry:]]
         body.emit(f"return {_tuple(ends)}, {_tuple(emits)}")
         self.lines += body.lines
         self.emit("")
@@ -772,17 +774,6 @@ def _pattern(names: list[str]) -> str:
 
 def _pattern_name(names: list[str], several: str, none: str = "_") -> str:
     return names[0] if len(names) == 1 else several if names else none
-
-
-def _numbers(ops) -> set[int]:
-    """Values that are numbers of Python's where they are written, not arrays."""
-    found: set[int] = set()
-    for op in walk(ops):
-        made = op.name in ("const", "size") or (op.name == "count" and not op.operands)
-        infix = lookup(op.name).infix and op.name not in ("logical_and", "logical_or")
-        if made or (infix and found.issuperset(op.operands)):
-            found.add(op.results[0].id)
-    return found
 
 
 def words(text: str) -> set[str]:

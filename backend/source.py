@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..ir.core import Axis, Dim, Op, Order, Type
-from ..ir.ops.common import closed, is_literal
+from ..ir.ops.common import closed
 from ..ir.registry import Code, Source, lookup
 from ..ir.size import Size
 
@@ -21,7 +21,6 @@ class OpSource(Source):
         letter: an einsum letter for each dim.
         key: source of the op's random key, asked for only by ops that draw.
         dim: how the size of a dim is written; as its size by default.
-        numbers: which operands are Python's numbers, not arrays; literals are known as such.
 
     Attributes:
         helpers: names of the functions of `ir.ops.helpers` that the source written so far calls.
@@ -37,23 +36,17 @@ class OpSource(Source):
         letter: Mapping[Dim, str],
         key: Callable[[], str],
         dim: Callable[[Dim], str] | None = None,
-        numbers: Container[int] = (),
     ):
         self.op, self.types, self.orders = op, tuple(types), tuple(orders)
         self._args, self._size, self._letter, self._key = tuple(args), size, letter, key
         self._dim = dim or (lambda d: size(d.size))
-        self._numbers = numbers
         self.helpers: dict[str, None] = {}
-
-    def arg(self, index: int, level: int = 0) -> str:
-        code = self._args[index]
-        return code.text if code.level >= level else f"({code.text})"
 
     def code(self, index: int) -> Code:
         return self._args[index]
 
-    def number(self, index: int) -> bool:
-        return index in self._numbers or is_literal(self._args[index].text)
+    def array(self, index: int, dtype: str = "") -> Code:
+        return as_array(self._args[index], dtype or self.types[index].dtype)
 
     def size(self, size: Size) -> str:
         return self._size(size)
@@ -73,9 +66,7 @@ class OpSource(Source):
         return self._key()
 
     def dtype(self, dtype: str) -> str:
-        return {"float": "jnp.float32", "int": "jnp.int32", "bool": "jnp.bool_"}.get(
-            dtype, f"jnp.{dtype}"
-        )
+        return written_dtype(dtype)
 
     def helper(self, name: str) -> str:
         self.helpers[name] = None
@@ -85,6 +76,21 @@ class OpSource(Source):
         """The op's source."""
         code = lookup(self.op.name).source(self)
         return Code(code) if isinstance(code, str) else code
+
+
+def written_dtype(dtype: str) -> str:
+    """Source of a dtype."""
+    return {"float": "jnp.float32", "int": "jnp.int32", "bool": "jnp.bool_"}.get(
+        dtype, f"jnp.{dtype}"
+    )
+
+
+def as_array(code: Code, dtype: str) -> Code:
+    """Source of an array of that dtype where it is a number, else the source as it is."""
+    if not code.number:
+        return code
+    more = "" if dtype == "bool" else f", {written_dtype(dtype)}"
+    return Code(f"jnp.asarray({code.text}{more})")
 
 
 def letters(dims: Sequence[Dim]) -> dict[Dim, str]:

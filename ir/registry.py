@@ -95,10 +95,21 @@ class Keep:
 
 @dataclass(frozen=True)
 class Code:
-    """JAX source of an expression, and how tightly it binds: one of `Levels`."""
+    """JAX source of an expression.
+
+    Attributes:
+        text: the source.
+        level: how tightly it binds: one of `Levels`.
+        number: whether it gives a number of Python's, not an array.
+    """
 
     text: str
     level: int = 16
+    number: bool = False
+
+    def within(self, level: int) -> str:
+        """The text, in parentheses if it binds less tightly than `level`."""
+        return self.text if self.level >= level else f"({self.text})"
 
 
 class Levels:
@@ -122,17 +133,21 @@ class Source:
     types: tuple[Type, ...]
     orders: tuple[Order, ...]
 
-    def arg(self, index: int, level: int = 0) -> str:
-        """Source of an operand, in parentheses if it binds less tightly than `level`."""
-        raise NotImplementedError
-
     def code(self, index: int) -> Code:
-        """Source of an operand as it stands, for an op that passes it on."""
+        """Source of an operand as it stands: an array, or a number of Python's."""
         raise NotImplementedError
 
-    def number(self, index: int) -> bool:
-        """Whether the source of an operand is a number of Python's, not an array."""
+    def array(self, index: int, dtype: str = "") -> Code:
+        """Source of an operand as an array; a number becomes one, of the dtype if that is given."""
         raise NotImplementedError
+
+    def arg(self, index: int, level: int = 0) -> str:
+        """Source of an operand as an array, in parentheses where it binds less tightly."""
+        return self.array(index).within(level)
+
+    def numbers(self) -> bool:
+        """Whether all operands are numbers of Python's."""
+        return all(self.code(i).number for i in range(len(self.types)))
 
     def size(self, size: Size) -> str:
         """Source of a size: a literal, a named constant, or an expression of shapes at hand."""

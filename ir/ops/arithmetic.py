@@ -11,6 +11,7 @@ bfloat16, so it is computed wide.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
 from ..core import Op, Type
@@ -31,6 +32,7 @@ from .common import (
     promote,
     real,
     same_dims,
+    whole,
 )
 
 
@@ -53,45 +55,58 @@ def _meaning(ufunc: str, numbers: bool):
     return meaning
 
 
-def _left(c: Source, level: int) -> str:
+# Operators, and functions of two values, take numbers of Python's beside arrays: these follow the
+# dtype of the array. Of two numbers Python gives the same as JAX, but where it would raise.
+
+
+def _left(c: Source) -> Code:
     """The left operand; as ints where both operands are bools, which JAX does not add up."""
-    if all(t.kind == "bool" for t in c.types):
-        code = cast(c, 0, "int")
-        return code.text if code.level >= level else f"({code.text})"
-    return c.arg(0, level)
+    return whole(c, 0) if all(t.kind == "bool" for t in c.types) else c.code(0)
 
 
-def _infix(symbol: str, level: int):
+def _infix(symbol: str, level: int, left: Callable[[Source], Code] = _left):
     def source(c: Source) -> Code:
-        return Code(f"{_left(c, level)} {symbol} {c.arg(1, level + 1)}", level)
+        a, b = left(c).within(level), c.code(1).within(level + 1)
+        return Code(f"{a} {symbol} {b}", level, c.numbers())
 
     return source
 
 
+def _quotient(symbol: str):
+    """An operator that raises where the right number is 0: the left one becomes an array."""
+
+    def source(c: Source) -> Code:
+        right = c.code(1)
+        number = c.numbers() and is_literal(right.text) and ast.literal_eval(right.text) != 0
+        left = c.array(0) if c.numbers() and not number else _left(c)
+        text = f"{left.within(Levels.MULTIPLY)} {symbol} {right.within(Levels.MULTIPLY + 1)}"
+        return Code(text, Levels.MULTIPLY, number)
+
+    return source
+
+
+def _logic(symbol: str, level: int):
+    return _infix(symbol, level, lambda c: c.code(0))
+
+
 def _comparison(symbol: str):
     def source(c: Source) -> Code:
-        a, b = (c.arg(i, Levels.COMPARE + 1) for i in (0, 1))
-        return Code(f"{a} {symbol} {b}", Levels.COMPARE)
+        a, b = (c.code(i).within(Levels.COMPARE + 1) for i in (0, 1))
+        return Code(f"{a} {symbol} {b}", Levels.COMPARE, c.numbers())
 
     return source
 
 
 def _power(c: Source) -> Code:
-    left, right = _left(c, Levels.POWER + 1), c.arg(1, Levels.UNARY)
+    left = (c.array(0) if c.numbers() else _left(c)).within(Levels.POWER + 1)
+    right = c.code(1).within(Levels.UNARY)
     hug = all(t.isidentifier() or is_literal(t) for t in (left, right.removeprefix("-")))
     return Code(f"{left}**{right}" if hug else f"{left} ** {right}", Levels.POWER)
 
 
-def _logic(symbol: str, level: int):
-    def source(c: Source) -> Code:
-        return Code(f"{c.arg(0, level)} {symbol} {c.arg(1, level + 1)}", level)
-
-    return source
-
-
 def _call(function: str):
     def source(c: Source) -> str:
-        return f"{function}({c.arg(0)}, {c.arg(1)})"
+        return f"{function}({c.code(0).text}, {c.code(1).text})"
 
     return source
 
@@ -151,7 +166,7 @@ _binary(
 _binary(
     "divide",
     "/",
-    _infix("/", Levels.MULTIPLY),
+    _quotient("/"),
     "true_divide",
     "The quotient as a real number: a / b.",
     real,
@@ -170,7 +185,7 @@ _binary(
 _binary(
     "floor_divide",
     "//",
-    _infix("//", Levels.MULTIPLY),
+    _quotient("//"),
     "floor_divide",
     "The quotient rounded down: ⌊a / b⌋. Its gradient is 0.",
     keeps=nothing,
@@ -178,7 +193,7 @@ _binary(
 _binary(
     "remainder",
     "%",
-    _infix("%", Levels.MULTIPLY),
+    _quotient("%"),
     "remainder",
     "What is left: a - b · ⌊a / b⌋, of the sign of b.",
     keeps=_remainder_keeps,
@@ -242,10 +257,8 @@ def _logical(name: str, symbol: str, operands: tuple[str, ...], source, doc: str
 
 
 def _not(c: Source) -> Code:
-    if is_literal(c.arg(0)):
-        return Code(f"not {c.arg(0)}", Levels.NOT)
-    if c.number(0):
-        return Code(f"jnp.logical_not({c.arg(0)})")
+    if c.numbers():
+        return Code(f"not {c.code(0).within(Levels.NOT)}", Levels.NOT, True)
     return Code(f"~{c.arg(0, Levels.UNARY)}", Levels.UNARY)
 
 
@@ -262,10 +275,7 @@ _logical("logical_not", "", ("x",), _not, "Whether a bool is false. A model writ
 
 
 def _negate(c: Source) -> Code:
-    if c.types[0].kind == "bool":
-        code = cast(c, 0, "int")
-        return Code(f"-{code.text}", Levels.UNARY)
-    return Code(f"-{c.arg(0, Levels.UNARY)}", Levels.UNARY)
+    return Code(f"-{whole(c, 0).within(Levels.UNARY)}", Levels.UNARY, c.numbers())
 
 
 register(
@@ -304,7 +314,7 @@ register(
         "gradient of what is not taken is 0 here, but what comes before it may still turn 0 · ∞ "
         "into NaN: make the argument safe, not the result.",
         _where_shape,
-        lambda c: f"jnp.where({c.arg(0)}, {c.arg(1)}, {c.arg(2)})",
+        lambda c: f"jnp.where({', '.join(c.code(i).text for i in range(3))})",
         _where_meaning,
         operands=("condition", "a", "b"),
         flops=elements,

@@ -216,18 +216,22 @@ def is_literal(text: str) -> bool:
 
 
 def cast(c: Source, index: int, dtype: str) -> Code:
-    """An operand as an array of a dtype; one of the same kind is left as it is."""
-    text = c.arg(index)
+    """An operand as an array of a dtype; an array of the same kind is left as it is."""
     if c.types[index].kind == kind(dtype):
-        return Code(text, 0)
-    if is_literal(text):
-        return Code(
-            repr({"float": float, "int": int, "bool": bool}[kind(dtype)](ast.literal_eval(text))),
-            13,
-        )
-    if c.number(index):
-        return Code(f"jnp.asarray({text}, {c.dtype(dtype)})")
+        return c.array(index)
+    if c.code(index).number:
+        return c.array(index, dtype)
     return Code(f"{c.arg(index, Levels.ATOM)}.astype({c.dtype(dtype)})")
+
+
+def whole(c: Source, index: int) -> Code:
+    """An operand as it stands, array or number, but as ints where it is of bools."""
+    code = c.code(index)
+    if c.types[index].kind != "bool":
+        return code
+    if is_literal(code.text):
+        return Code(str(int(code.text == "True")), number=True)
+    return Code(f"int({code.text})", number=True) if code.number else cast(c, index, "int")
 
 
 def masked(c: Source) -> str:

@@ -83,8 +83,8 @@ def _squeeze(c: Source) -> str:
 
 
 def _cast(c: Source) -> str:
-    if c.number(0):
-        return f"jnp.asarray({c.arg(0)}, {c.dtype(str(c.op['dtype']))})"
+    if c.code(0).number:
+        return c.array(0, str(c.op["dtype"])).text
     return f"{c.arg(0, Levels.ATOM)}.astype({c.dtype(str(c.op['dtype']))})"
 
 

@@ -47,8 +47,8 @@ def _pointwise(
 
     def write(c: Source) -> Code:
         dtype = result(c.types[0].dtype)
-        x = cast(c, 0, dtype).text if result in (real, number) else c.arg(0)
-        return Code(source.format(x=x, **{k: c.op[k] for k in options}))
+        x = cast(c, 0, dtype) if result in (real, number) else c.array(0)
+        return Code(source.format(x=x.text, **{k: c.op[k] for k in options}))
 
     def means(np, args, op):
         x = args[0].array
@@ -227,7 +227,7 @@ def _rounding(name: str, function: str, doc: str) -> None:
 
     def source(c: Source) -> Code:
         if c.types[0].kind != "float":
-            return cast(c, 0, "int")
+            return cast(c, 0, c.op.result.type.dtype)
         return Code(f"{function}({c.arg(0)}).astype({c.dtype(c.op.result.type.dtype)})")
 
     def meaning(np, args, op):
@@ -276,7 +276,7 @@ register(
         "pointwise",
         "log(eᵃ + eᵇ), without overflow.",
         _logaddexp_shape,
-        lambda c: f"jnp.logaddexp({c.arg(0)}, {c.arg(1)})",
+        lambda c: f"jnp.logaddexp({c.code(0).text}, {c.code(1).text})",
         _logaddexp_meaning,
         operands=("a", "b"),
         precision="wide",

@@ -221,13 +221,12 @@ def _dropout(c: Source) -> Code:
     rate = c.op["rate"]
     x = cast(c, 0, "float")
     if not rate:
-        return c.code(0) if c.types[0].kind == "float" else x
+        return x
     if not c.op["dims"] and c.types[0].kind == "float":
-        return Code(f"{c.helper('dropout')}({c.arg(0)}, {rate}, {c.key()})")
-    text = x.text if x.level > Levels.MULTIPLY or c.types[0].kind != "float" else c.arg(0, 12)
+        return Code(f"{c.helper('dropout')}({x.text}, {rate}, {c.key()})")
     keep = round(1 - rate, 12)
     draw = f"random.bernoulli({c.key()}, {keep}, {c.shape(_dropped(c.op, c.orders[0]))})"
-    return Code(f"jnp.where({draw}, {text} / {keep}, 0)")
+    return Code(f"jnp.where({draw}, {x.within(Levels.MULTIPLY)} / {keep}, 0)")
 
 
 def _dropout_keeps(op: Op, types, wants) -> tuple[Keep, ...]:

@@ -405,7 +405,7 @@ def _count_source(c: Source) -> Code:
     own, other = _counted(c.op, c.types)
     number = c.size(count(other))
     if not c.types:
-        return Code(number, 0)
+        return Code(number, 0, True)
     total = f"jnp.sum({c.arg(0)}, axis={c.axes(0, own)})"
     return Code(f"{total} * {closed(number)}", 12) if other else Code(total)
 

@@ -245,11 +245,11 @@ def _ones(op: Op) -> bool:
 def _expand_source(c: Source) -> str:
     order = c.op.result.order
     assert order is not None
-    if c.number(0):
+    if c.code(0).number:
         dtype = c.op.result.type.dtype
         known = ("float", "float32", "int", "int32", "bool")
         more = "" if dtype in known else f", {c.dtype(dtype)}"
-        return f"jnp.full({c.shape(order)}, {c.arg(0)}{more})"
+        return f"jnp.full({c.shape(order)}, {c.code(0).text}{more})"
     if _ones(c.op):
         return f"{c.arg(0, 16)}[..., {', '.join(['None'] * len(c.op['dims']))}]"
     return f"jnp.broadcast_to({c.arg(0)}, {c.shape(order)})"

@@ -18,10 +18,12 @@ def _constant_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
 def literal(value: bool | int | float) -> Code:
     """A number as Python source; numbers that are not finite by name."""
     if isinstance(value, float) and value != value:
-        return Code("jnp.nan")
+        return Code("jnp.nan", number=True)
     if value in (float("inf"), float("-inf")):
-        return Code("jnp.inf") if value > 0 else Code("-jnp.inf", 13)
-    return Code(repr(value), 13 if value < 0 else 16)
+        text = "jnp.inf" if value > 0 else "-jnp.inf"
+    else:
+        text = repr(value)
+    return Code(text, 13 if value < 0 else 16, True)
 
 
 def _constant_source(c: Source) -> Code:
@@ -108,7 +110,7 @@ def _size_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
 
 def _size_source(c: Source) -> Code:
     text = c.size(c.op["size"])
-    return Code(text, 16 if closed(text) == text else 0)
+    return Code(text, 16 if closed(text) == text else 0, True)
 
 
 def _size_meaning(np, args, op):

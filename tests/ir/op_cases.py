@@ -40,6 +40,7 @@ from netwright.ir.core import (
     kind,
 )
 from netwright.ir.named import Named
+from netwright.ir.ops.structure import literal
 from netwright.ir.registry import Code, OpDef, lookup
 from netwright.ir.size import Size
 
@@ -224,11 +225,8 @@ class Emitted:
             every.update(dict.fromkeys(_dims_in(value)))
         args = []
         for index, operand in enumerate(case.operands):
-            literal = operand.literal
-            negative = literal is not None and literal < 0
-            args.append(
-                Code(f"x{index}" if literal is None else repr(literal), 13 if negative else 16)
-            )
+            given = operand.literal
+            args.append(Code(f"x{index}") if given is None else literal(given))
         source = OpSource(
             self.op, types, self.wanted, args, str, letters(list(every)), lambda: "key"
         )

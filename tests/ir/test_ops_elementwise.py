@@ -119,7 +119,7 @@ def source(case: Case, **dtypes: str) -> str:
         (Case("negate", "bool[S]"), "-x0.astype(jnp.int32)"),
         (Case("logical_not", "bool[S]"), "~x0"),
         (Case("silu", "int[S]"), "jax.nn.silu(x0.astype(jnp.float32))"),
-        (Case("silu", Operand("int[]", literal=2)), "jax.nn.silu(2.0)"),
+        (Case("silu", Operand("int[]", literal=2)), "jax.nn.silu(jnp.asarray(2, jnp.float32))"),
         (Case("floor", "[S]"), "jnp.floor(x0).astype(jnp.int32)"),
         (Case("floor", "int[S]"), "x0"),
         (Case("gelu", "[S]", exact=False), "jax.nn.gelu(x0)"),

@@ -397,19 +397,20 @@ def _runs(program: Program, emitted: Emitted, given, ways: tuple[str, ...]) -> N
             if different := compare(found, wanted):
                 raise Wrong(f"run {way}, train={train}: {different}", program, emitted.text)
         if not train and not program.draws:
-            _predicts(program, emitted, given, wanted)
+            _predicts(program, emitted, given, wanted, "compiled" in ways)
 
 
-def _predicts(program: Program, emitted: Emitted, given, wanted: Outcome) -> None:
+def _predicts(program: Program, emitted: Emitted, given, wanted: Outcome, jit: bool) -> None:
     """`loss` and `predict`, as the runtime calls them, give what the entry gives."""
     names = [v.label for v in emitted.module.instances[0].variants[0].inputs]
     params, state, inputs = jax.tree.map(jnp.asarray, given)
     batch = dict(zip(names, inputs, strict=True))
+    function = emitted.names[emitted.module.kind.replace("model", "predict")]
+    value = (jax.jit(function) if jit else function)(params, state, batch)
     if emitted.module.kind == "loss":
-        value, (after, _) = emitted.names["loss"](params, state, batch)
+        value, (after, _) = value
         found, results = ((value,), after or state), (wanted[0], wanted[1])
     else:
-        value = emitted.names["predict"](params, state, batch)
         found = (value if len(wanted[0]) != 1 else (value,), {})
         results = (wanted[0], {})
     found = jax.tree.map(np.asarray, found)
@@ -419,8 +420,8 @@ def _predicts(program: Program, emitted: Emitted, given, wanted: Outcome) -> Non
 
 def _on_a_mesh(program: Program, emitted: Emitted, given, checked: Checked) -> None:
     """Constraints change nothing."""
-    names = {d.name for i in program.module.instances for d in i.dims}
-    rules = tuple((name, ("data",)) for name in sorted(names)[:1])
+    dims = (d for _, _, op in emitted.module.walk() for r in op.results for d in r.type.dims)
+    rules = tuple((name, ("data",)) for name in sorted({d.name for d in dims})[:1])
     plan = replace(DOUBLE, mesh=Mesh((("data", 1),), rules))
     with reporting(program, "a pass, with a mesh"):
         *_, (_, done) = steps(program.module, plan)

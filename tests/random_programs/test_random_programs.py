@@ -24,13 +24,14 @@ from random_runs import DOUBLE, Checked, Wrong, check, emit, steps
 
 HERE = Path(__file__).parent
 OPS = [name for name in names() if name in DRAWN or name in INITIALIZERS]
-NUMBER, CHUNK = 66, 3
-COMPILED, PART = 200, 10
+EACH = 3  # ops that a program has on purpose
+EAGER, COMPILED = range(-(-len(OPS) // EACH)), range(2000, 2220)
+PART = 10  # programs that one test runs
 
 
 def draw(seed: int, ops: int = 8):
-    """The program of a seed; two ops, in turn, are in it."""
-    wanted = (OPS[2 * seed % len(OPS)], OPS[(2 * seed + 1) % len(OPS)])
+    """The program of a seed; some ops, in turn, are in it."""
+    wanted = tuple(OPS[(EACH * seed + k) % len(OPS)] for k in range(EACH))
     return draw_program(Random(seed), ops, wanted)
 
 
@@ -41,38 +42,31 @@ def run(seed: int, **options) -> None:
         raise Wrong(f"seed {seed}: {error.what}", draw(seed), str(error)) from error
 
 
-@pytest.mark.campaign
-@pytest.mark.parametrize("start", range(0, NUMBER, CHUNK))
-def test_eagerly(start):
-    for seed in range(start, start + CHUNK):
-        run(
-            seed,
-            unroll=seed % 5 == 0,
-            gradients=seed % 15 == 1,
-            initial=seed % 5 == 2,
-            narrow=seed % 5 == 3,
-            mesh=seed % 15 == 4,
-        )
+@pytest.mark.parametrize("seed", EAGER)
+def test_eagerly(seed):
+    run(
+        seed,
+        unroll=seed % 5 == 0,
+        gradients=seed % 15 == 1,
+        initial=seed % 5 == 2,
+        narrow=seed % 5 == 3,
+        mesh=seed % 15 == 4,
+    )
 
 
-@pytest.mark.parametrize("seed", range(1000, 1006))
-def test_compiled(seed):
-    run(seed, ways=("compiled",))
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("start", range(2000, 2000 + COMPILED, PART))
-def test_many_compiled(start):
+@pytest.mark.slow
+@pytest.mark.parametrize("start", COMPILED[::PART])
+def test_compiled(start):
     for seed in range(start, start + PART):
         run(seed, ways=("compiled",))
 
 
-def test_every_op_occurs():
-    """Drawn and, after the passes, not dropped: in the programs of `test_eagerly`."""
+@pytest.mark.parametrize("seeds", [EAGER, pytest.param(COMPILED, marks=pytest.mark.slow)])
+def test_every_op_occurs(seeds):
+    """Drawn and, after the passes, not dropped."""
     checked = Checked()
-    for seed in range(NUMBER):
-        program = draw(seed)
-        *_, (_, done) = steps(program.module, DOUBLE)
+    for seed in seeds:
+        *_, (_, done) = steps(draw(seed).module, DOUBLE)
         checked.count(done)
     # Constraints stand only where there is a mesh: `test_eagerly` has some.
     missing = [n for n in names() if n not in checked.ops and n != "constrain"]
