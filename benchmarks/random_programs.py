@@ -36,6 +36,9 @@ def main() -> int:
     from test_random_programs import draw
 
     warnings.simplefilter("ignore")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
     checked, failed, began = Checked(), [], time.time()
     compiled = 0
     for number in range(given.count):
@@ -61,9 +64,6 @@ def main() -> int:
             seconds = time.time() - began
             print(f"{number + 1} programs, {len(failed)} failed, {seconds:.0f} s", flush=True)
 
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     result = {
         "commit": commit,
         "seed": given.seed,
