@@ -147,17 +147,12 @@ class ModelWriter:
         arguments += (["key=None"] if root else ["key"]) if found.key else []
         arguments += (["train=False"] if root else ["train"]) if found.train or found.key else []
         body.write()
-        gives = [body.array(r).text for r in results]
+        gives = [("y", body.array(r).text) for r in results]
         if found.state:
-            gives.append(self._new_state(instance, variant, body))
+            gives.append(("new_state", self._new_state(instance, variant, body)))
         if found.metrics:
-            gives.append(body.metrics(function.metrics))
-        returned = ", ".join(gives)
-        if len(returned) > 80 and found.metrics:
-            gives[-1] = "metrics"
-            body.emit(f"metrics = {body.metrics(function.metrics)}")
-            returned = ", ".join(gives)
-        body.emit(f"return {returned}")
+            gives.append(("metrics", body.metrics(function.metrics)))
+        _return(body, gives)
         lines = tidy([*self._shapes(function, body), *body.lines])
         return [", ".join(arguments), *self._docstring(instance), *lines]
 
@@ -473,3 +468,7 @@ class ModelWriter:
             if holds(self.module, inner.path, kind):
                 found.append((child.name, self._spec_tree(inner.path, kind)))
         return found
+            gives.append(("metrics", body.metrics(function.metrics)))
+        _return(body, gives)
+        lines = tidy([*self._shapes(function, body), *body.lines])
+        return [", ".join(arguments), *self._docstring(instance), *lines]

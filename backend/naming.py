@@ -83,6 +83,11 @@ def wrap(line: str, width: int = 100) -> list[str]:
     if match:
         line, comment = line[: match.start()], line[match.start() :]
     groups = _groups(line)
+    returned = split_commas(line[indent + 7 :]) if line[indent:].startswith("return ") else []
+    if len(returned) > 1:
+        pad = " " * (indent + 4)
+        parts = [part for item in returned for part in wrap(f"{pad}{item},", width)]
+        return [f"{' ' * indent}return ({comment}", *parts, f"{' ' * indent})"]
     if not groups:
         return [line + comment]
     start, close = max(groups, key=lambda g: g[1] - g[0])

@@ -234,6 +234,14 @@ def whole(c: Source, index: int) -> Code:
     return Code(f"int({code.text})", number=True) if code.number else cast(c, index, "int")
 
 
+def filled(c: Source, number: str) -> str:
+    """The result of an op that is one number everywhere."""
+    dtype, shape = c.op.result.type.dtype, c.shape(c.op.result.order or ())
+    more = "" if dtype in ("float", "float32", "int", "int32", "bool") else f", {c.dtype(dtype)}"
+    named = {"0.0": "zeros", "1.0": "ones"}.get(number)
+    return f"jnp.{named}({shape}{more})" if named else f"jnp.full({shape}, {number}{more})"
+
+
 def masked(c: Source) -> str:
     """The mask as a keyword argument, with the comma before it; nothing where there is none."""
     index = c.op.extra("where")

@@ -13,7 +13,17 @@ from ..core import Op, Order, Type
 from ..named import Named
 from ..order import apart
 from ..registry import Brackets, Code, Keep, Levels, OpDef, Option, ShapeError, Source, register
-from .common import TRANSCENDENTAL, cast, check_dims, costs, internal, made_order, nothing, real
+from .common import (
+    TRANSCENDENTAL,
+    cast,
+    check_dims,
+    costs,
+    filled,
+    internal,
+    made_order,
+    nothing,
+    real,
+)
 
 SHAPE = Brackets(dims=(0, None), new=True, ordered=True)
 
@@ -83,44 +93,22 @@ def _made(
 # Of one number
 
 
-def _filled(function: str, value: str = ""):
-    def source(c: Source) -> str:
-        dtype = c.op.result.type.dtype
-        more = f", {c.op['value']}" if value else ""
-        if dtype not in ("float", "float32"):
-            more += f", {c.dtype(dtype)}"
-        return f"{function}({c.shape(c.op.result.order or ())}{more})"
-
-    return source
-
-
-def _filled_meaning(value: Callable[[Op], object]):
+def _filled(name: str, doc: str, value: Callable[[Op], float], options=None) -> None:
     def meaning(np, args, op):
         shape = tuple(d.size.value for d in op["dims"])
         return Named(np.full(shape, value(op)), op["dims"])
 
-    return meaning
+    source = lambda c: filled(c, repr(value(c.op)))  # noqa: E731
+    _made(name, "random", doc, source, meaning=meaning, options=options)
 
 
-def _always(value: float) -> Callable[[Op], object]:
-    return lambda op: value
-
-
-for _name, _value, _words in (("zeros", 0.0, "Zeros"), ("ones", 1.0, "Ones")):
-    _made(
-        _name,
-        "random",
-        f"{_words} over the bracketed dims.",
-        _filled(f"jnp.{_name}"),
-        meaning=_filled_meaning(_always(_value)),
-    )
-_made(
+_filled("zeros", "Zeros over the bracketed dims.", lambda op: 0.0)
+_filled("ones", "Ones over the bracketed dims.", lambda op: 1.0)
+_filled(
     "full",
-    "random",
     "A number over the bracketed dims.",
-    _filled("jnp.full", "value"),
-    options={"value": Option()},
-    meaning=_filled_meaning(lambda op: float(op["value"])),
+    lambda op: float(op["value"]),
+    {"value": Option()},
 )
 
 

@@ -10,7 +10,7 @@ from ..named import Named
 from ..order import apart, without
 from ..registry import Brackets, Code, OpDef, ShapeError, Source, register
 from ..size import Size
-from .common import check_dims, count
+from .common import check_dims, count, filled
 from .layout import reshape
 
 Orders = tuple[tuple[Order, ...], tuple[Order, ...]]
@@ -246,10 +246,7 @@ def _expand_source(c: Source) -> str:
     order = c.op.result.order
     assert order is not None
     if c.code(0).number:
-        dtype = c.op.result.type.dtype
-        known = ("float", "float32", "int", "int32", "bool")
-        more = "" if dtype in known else f", {c.dtype(dtype)}"
-        return f"jnp.full({c.shape(order)}, {c.code(0).text}{more})"
+        return filled(c, c.code(0).text)
     if _ones(c.op):
         return f"{c.arg(0, 16)}[..., {', '.join(['None'] * len(c.op['dims']))}]"
     return f"jnp.broadcast_to({c.arg(0)}, {c.shape(order)})"
