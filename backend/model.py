@@ -468,7 +468,15 @@ class ModelWriter:
             if holds(self.module, inner.path, kind):
                 found.append((child.name, self._spec_tree(inner.path, kind)))
         return found
-            gives.append(("metrics", body.metrics(function.metrics)))
-        _return(body, gives)
-        lines = tidy([*self._shapes(function, body), *body.lines])
-        return [", ".join(arguments), *self._docstring(instance), *lines]
+
+
+def _return(body: Body, gives: list[tuple[str, str]]) -> None:
+    """Give names to what is returned, the last ones first, until it fits on a line."""
+    texts = [text for _, text in gives]
+    for index, (name, text) in reversed(list(enumerate(gives))):
+        if len(gives) == 1 or len(", ".join(texts)) <= 80:
+            break
+        if not text.isidentifier():
+            texts[index] = name if name == "metrics" else body.temporary(name)
+            body.emit(f"{texts[index]} = {text}")
+    body.emit(f"return {', '.join(texts)}")
