@@ -359,8 +359,7 @@ class Place:
     def results(self, draft: Draft, inputs: list[Value], mode: str) -> tuple[Result, ...]:
         rng = self.rng
         if self.loss:
-            kept = [i for i in draft.unread() if draft.type(i).kind != "bool"]
-            kept = [draft.calm(i, 1) for i in kept] or [draft.pick("float")]
+            kept = [draft.calm(i, 1) for i in draft.unread()] or [draft.pick("float")]
             kept = [draft.mean(id) for id in kept]
             if draft.type(kept[0]).kind != "float":
                 kept.insert(0, draft.mean(draft.pick("float")))
