@@ -82,16 +82,15 @@ def load_python(entry: PythonLayer, overrides: Mapping[str, Any] | None = None) 
         InputError: everything that is wrong with it.
     """
     from .frontend.builder.assembly import source_file
-    from .frontend.builder.wording import in_python
+    from .frontend.builder.wording import told
 
     diagnostics = Diagnostics()
-    file, name = source_file(entry, diagnostics, overrides)
+    file, name, unbound = source_file(entry, diagnostics, overrides)
     assert file.path is not None
     try:
         return _checked(file.path, file, diagnostics, name, overrides)
     except InputError as error:
-        found = [replace(d, help=in_python(d.help)) for d in error.diagnostics]
-        raise InputError(found, error.sources) from None
+        raise InputError([told(d, unbound) for d in error.diagnostics], error.sources) from None
 
 
 def _checked(

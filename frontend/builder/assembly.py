@@ -232,8 +232,10 @@ class Assembly:
 
 def source_file(
     entry: PythonLayer, diagnostics: Diagnostics, overrides: Mapping[str, Any] | None = None
-) -> tuple[SourceFile, str]:
+) -> tuple[SourceFile, str, frozenset[str]]:
     """The file of a loss or model that is written in Python, and the name of the entry in it.
+
+    The third result are the dims that are declared without a size, and bound by no data.
 
     Args:
         entry: the decorated function.
@@ -262,7 +264,8 @@ def source_file(
     except InputError as error:
         raise InputError(error.diagnostics, {**sources.texts(), **error.sources}) from None
     diagnostics.sources.update(sources.texts())
-    return main.made, key
+    sizeless = (d.name for f in assembly.files.values() for d in f.dims.values() if d.size is None)
+    return main.made, key, frozenset(sizeless) - assembly.free
 
 
 def _plain(layer: LayerOf, span: Span) -> Variant:

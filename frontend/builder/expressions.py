@@ -22,7 +22,6 @@ DEEPEST = 60  # expressions inside one another; deeper ones are given names betw
 class Expr:
     """Something that stands for dims, sizes, constants or arrays; operators make more of it."""
 
-    __array_ufunc__ = None  # numpy's numbers leave operators to this class
     __hash__ = object.__hash__
     trace: Trace | None = None
 
@@ -181,10 +180,37 @@ class Expr:
 
     __float__ = __int__ = __index__ = __complex__ = __array__ = __jax_array__ = _not_known
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and len(args) == 2 and not kwargs and ufunc.__name__ in _UFUNCS:
+            return binary(_UFUNCS[ufunc.__name__], *args)  # a number of numpy stands on the left
+        raise mistake(
+            "numpy-op",
+            f"numpy's {ufunc.__name__} takes arrays; this is a symbol",
+            Site.here(),
+            help=f"nw.{ufunc.__name__}(x)",
+        )
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         raise _no_attribute(name, Site.here())
+
+
+_UFUNCS = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "floor_divide": "//",
+    "remainder": "%",
+    "power": "**",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+}
 
 
 def _no_attribute(name: str, site: Site) -> Exception:
@@ -211,15 +237,21 @@ def _no_truth(value: Expr, site: Site) -> Exception:
             site,
             help="(a < b) & (b < c)",
         )
-    fixed = isinstance(value, Dim | Const) or value.trace is None
     facts = ["Python asks for a truth value: by `if`, `while`, `and`, `or`, `not` or `in`"]
-    if fixed:
+    if _settled(value):
         message = "sizes and constants are settled when the model is read, after this has run"
         help = "nw.cond(C != Co, then, otherwise) chooses; an option is a number of Python's own"
     else:
         message = "whether this is true is not known before the model runs"
         help = "nw.where(x > 0, a, b) chooses element by element; `&`, `|` and `~` join and negate"
     return mistake("if-on-value", message, site, facts=tuple(facts), help=help)
+
+
+def _settled(value: Any) -> bool:
+    """Whether something is made of dims, constants and numbers alone."""
+    if isinstance(value, Value):
+        return value.form is not None and all(_settled(r.value) for r in value.form.refs)
+    return not isinstance(value, Expr) or isinstance(value, Dim | Const)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ...ir.diagnostics import Place, nearest
 from .. import tree
 from ..lexer import KEYWORDS
 from .brackets import bracketed
@@ -288,12 +289,34 @@ class PythonLayer(LayerOf):
         baked = {n: v for n, v in self.defaults().baked.items() if n not in given}
         for name, value in given.items():
             at = site.keyword(name)
-            if name not in names or isinstance(value, Expr):
+            if name not in names:
+                raise self._no_option(name, site.keyword(name, True))
+            if isinstance(value, Expr):
                 pair = (name, Ref(checked(value, at, trace), at), site.keyword(name, True))
                 keywords.append(pair)
             else:
                 baked[name] = value
         return self.with_options(baked), tuple(keywords)
+
+    def _no_option(self, name: str, site: Site) -> Exception:
+        if any(name == argument for argument, _, _, _ in self.arguments):
+            return mistake(
+                "value-at-use",
+                f"{name} is a value of {self.name}: it is given at the call, not at the use",
+                site,
+                places=(Place(self.site.span, "declared here"),),
+                facts=("an argument with a type is a value, one without is an option",),
+            )
+        names = self.options()
+        close = nearest(name, names)
+        return mistake(
+            "unknown-option",
+            f"{self.name} has no option {name}",
+            site,
+            places=(Place(self.site.span, "declared here"),),
+            facts=(f"its options are {', '.join(names)}" if names else "it has no options",),
+            help=f"did you mean {close[0]}?" if close else "",
+        )
 
     def with_options(self, baked: Mapping[str, Any]) -> Variant:
         """The variant for options of Python's own."""
