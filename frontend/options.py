@@ -39,7 +39,7 @@ def option_value(inst: InstanceBuilder, node: tree.Expr, name: str) -> Any:
     value = inst.try_constant(node)
     op = _op(inst, callee) if value is NotImplemented or isinstance(value, Word) else None
     if op is not None:
-        if not _may_be_given(lookup(op.name)):
+        if not may_be_given(lookup(op.name)):
             raise inst.shared.error(
                 "not-an-option",
                 f"{name} cannot be {op.name}: it is not pointwise, no initializer and no pool",
@@ -51,7 +51,7 @@ def option_value(inst: InstanceBuilder, node: tree.Expr, name: str) -> Any:
         return value
     known = {a.name for a in inst.layer.arguments} | {*assigned(inst.layer.body)}
     if isinstance(node, tree.Name) and node.id not in known:
-        ops = [n for n in names() if _may_be_given(lookup(n))]
+        ops = [n for n in names() if may_be_given(lookup(n))]
         raise inst.unknown_name(node, [*inst.file.layers, *ops, *words()])
     raise inst.shared.error(
         "not-an-option",
@@ -74,7 +74,7 @@ def _op(inst: InstanceBuilder, node: tree.Expr) -> OpRef | None:
     return OpRef(node.id) if known else None
 
 
-def _may_be_given(definition: OpDef) -> bool:
+def may_be_given(definition: OpDef) -> bool:
     """Whether an op may stand for an option: it takes one value, or makes one of nothing."""
     slides = definition.brackets.bare and len(definition.operands) == 1
     makes = definition.family == "random" and not definition.operands

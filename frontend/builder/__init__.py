@@ -7,6 +7,7 @@ both notations give the same module, and the same messages.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 _WHERE = {
@@ -45,12 +46,19 @@ def notation(name: str) -> Any:
         from . import types
 
         return getattr(types, _TYPES[name])
-    from .ops import Op, ops
+    from .ops import ops
 
     if name in ops():
-        return Op(name)
+        return _op(name)
     from ...ir.diagnostics import nearest
 
     close = nearest(name, [*ops(), *NOTATION])
     more = f"; did you mean nw.{close[0]}?" if close else ""
     raise AttributeError(f"there is no op, statement or type called {name}{more}")
+
+
+@cache
+def _op(name: str) -> Any:
+    from .ops import Op
+
+    return Op(name)

@@ -7,6 +7,7 @@ is run once for each set of options that are Python's own: inside of it they are
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..names import SourceFile
 from . import source as sources
 from .expressions import Const, Dim, Expr, Fixed, Value
 from .forms import Ref
-from .layers import MISSING, FileLayer, LayerOf, PythonLayer, Variant
+from .layers import MISSING, Chosen, FileLayer, LayerOf, PythonLayer, Variant
 from .mistakes import mistake
 from .ops import ops
 from .source import Site
@@ -45,14 +46,16 @@ class PythonFile:
 
     def layer(self, given: LayerOf | Variant, span: Span) -> tree.Name | tree.Member:
         """The name of a layer in this file, or through an import."""
-        if isinstance(given, LayerOf):
-            given = _plain(given, span)
-        layer = given.layer
+        if isinstance(given, PythonLayer):
+            given = given.defaults()
+        layer = given.layer if isinstance(given, Variant) else given
+        if isinstance(layer, Chosen):
+            return tree.Name(layer.name, span=span)
         if isinstance(layer, FileLayer):
             self.assembly.texts(layer)
             alias = self._import(self.assembly.copy(layer.file), Path(layer.file.name).stem)
             return tree.Member(tree.Name(alias, span=span), layer.name, span=span)
-        assert isinstance(layer, PythonLayer)
+        assert isinstance(layer, PythonLayer) and isinstance(given, Variant)
         home = self.assembly.file(layer)
         key = home.key(given)
         if home is self:
@@ -112,6 +115,9 @@ class PythonFile:
 
     def finish(self, free: set[str], overrides: Mapping[str, Any], main: PythonFile) -> None:
         """Fill the file: the glossary, the layers in order, the imports."""
+        for dim in self.assembly.known[self.source.name].values():
+            if dim.name not in {**self.dims, **self.consts}:
+                self.note(dim, None)  # layers of model files ask for dims by name
         made = self.made
         whole = Span(self.source.name, 1, 1, max(len(self.source.rows), 1), 1)
         writer = Writer(self, Trace(""), [])
@@ -144,6 +150,7 @@ class Assembly:
         self.queue: list[tuple[PythonFile, str, Variant]] = []
         self.free: set[str] = set()
         self.reserved = {*ops(), "train"}
+        self.known: dict[str, dict[str, Dim]] = defaultdict(dict)
         self._copies: dict[int, SourceFile] = {}
 
     def file(self, layer: PythonLayer) -> PythonFile:
@@ -192,6 +199,8 @@ class Assembly:
                 given[name] = values[-1]
             elif name in variant.baked:
                 given[name] = variant.baked[name]
+            elif name in variant.chosen:
+                given[name] = Chosen(name, variant.chosen[name])
             else:
                 given[name] = Fixed(trace, "option", name, site)
         with trace.running():
@@ -209,6 +218,11 @@ class Assembly:
                     if isinstance(dim, Dim):
                         file.note(dim, trace)
         body = writer.body()
+        self.known[file.source.name] |= {
+            d.name: d
+            for d in (*layer.scope, *layer.function.__globals__.values())
+            if isinstance(d, Dim) and d.size is not None
+        }
         return tree.Layer(
             layer.kind,
             layer.name,
@@ -266,20 +280,6 @@ def source_file(
     diagnostics.sources.update(sources.texts())
     sizeless = (d.name for f in assembly.files.values() for d in f.dims.values() if d.size is None)
     return main.made, key, frozenset(sizeless) - assembly.free
-
-
-def _plain(layer: LayerOf, span: Span) -> Variant:
-    """A layer that is handed over as an option."""
-    if isinstance(layer, PythonLayer):
-        return layer.defaults()
-    if isinstance(layer, FileLayer):
-        return Variant(layer, {}, ())
-    raise mistake(
-        "not-an-option",
-        f"{layer.name} is handed over with dims; an option is a layer alone",
-        span,
-        help=layer.name,
-    )
 
 
 def _in_order(layer: PythonLayer, result: Any, at: Site) -> Any:

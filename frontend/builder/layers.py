@@ -15,11 +15,11 @@ from ...ir.diagnostics import Place, nearest
 from .. import tree
 from ..lexer import KEYWORDS
 from .brackets import bracketed
-from .checks import checked, in_layer
-from .expressions import Expr, Value, made
+from .checks import checked
+from .expressions import CURRENT, Dim, Expr, Value, made
 from .forms import Bracketed, Ref
 from .mistakes import mistake, outside
-from .ops import Called, actuals
+from .ops import Called, Op, actuals
 from .source import Site, source, user_frame
 from .types import ArrayType
 
@@ -47,18 +47,18 @@ class LayerOf:
     def __call__(self, *args: Any, **kwargs: Any) -> Value:
         frame = user_frame()
         site = Site.of(frame)
-        from .expressions import CURRENT
-
-        if CURRENT.get() is None:
-            raise outside(f"a call of {self.name}", site)
-        trace = in_layer(f"a call of {self.name}", frame)
-        base = self.base
-        mine = {k: v for k, v in kwargs.items() if k in base.options()}
+        base, trace = self.base, CURRENT.get()
+        mine = {k: v for k, v in kwargs.items() if base.takes(k)}
         rest = {k: v for k, v in kwargs.items() if k not in mine}
+        if trace is not None:
+            trace.event(frame)
+        elif args or rest:
+            raise outside(f"a call of {self.name}", site)
         variant, keywords = base.variant((), mine, site, trace)
         arguments, values = actuals(args, rest, site, trace)
         callee = Ref(variant, site.callee())
-        form = Called(callee, self.items, arguments, (*keywords, *values), self.name, True)
+        holds = not isinstance(unwrapped(base), Op)
+        form = Called(callee, self.items, arguments, (*keywords, *values), self.name, holds)
         return made(trace, form, site)
 
     @property
@@ -70,8 +70,12 @@ class LayerOf:
         """The names of the arguments that are given at a use."""
         raise NotImplementedError
 
+    def takes(self, name: str) -> bool:
+        """Whether a keyword of a call is an option, and no value."""
+        return name in self.options()
+
     def variant(
-        self, args: tuple, kwargs: dict[str, Any], site: Site, trace: Trace
+        self, args: tuple, kwargs: dict[str, Any], site: Site, trace: Trace | None
     ) -> tuple[Variant, tuple[tuple[str, Ref, Site], ...]]:
         """The layer with options, and those that stay options in the syntax tree."""
         raise NotImplementedError
@@ -82,10 +86,17 @@ class LayerOf:
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """A layer with the options that are Python's own: `key` tells it from others."""
+    """A layer with what its body sees of its options.
+
+    Attributes:
+        baked: options that are Python's own; the body is run with them.
+        chosen: ops and layers that are given for options; the body gets a `Chosen` for each.
+        key: tells it from others of the layer.
+    """
 
     layer: LayerOf
     baked: Mapping[str, Any]
+    chosen: Mapping[str, Any]
     key: tuple
 
 
@@ -119,7 +130,84 @@ class FileLayer(LayerOf):
             keywords.append((name, Ref(checked(value, at, trace), at), site.keyword(name, True)))
         if len(args) > len(names):
             raise _too_many(self, names, site)
-        return Variant(self, {}, ()), tuple(keywords)
+        return Variant(self, {}, {}, ()), tuple(keywords)
+
+
+class Chosen(LayerOf):
+    """An option that is an op or a layer, as the body of the layer sees it."""
+
+    kind = "layer"
+
+    def __init__(self, name: str, given: Any):
+        self.name, self.given = name, given
+
+    def takes(self, name: str) -> bool:
+        base = unwrapped(self)
+        return not isinstance(base, LayerOf) or base.takes(name)
+
+    def variant(self, args, kwargs, site, trace):
+        base = unwrapped(self)
+        if isinstance(base, PythonLayer) and (args or kwargs):
+            # Its options are Python's own, so they are given where it is used, with those before.
+            before, given = {}, self.given
+            while isinstance(given, Chosen):
+                given = given.given
+            if isinstance(given, Value) and isinstance(given.form, Called):
+                before = given.form.callee.value.baked
+            return base.variant(args, {**before, **kwargs}, site, trace)
+        keywords = [
+            (name, Ref(checked(value, at, trace), at), site.keyword(name, True))
+            for name, value in kwargs.items()
+            for at in [site.keyword(name)]
+        ]
+        options = base.options() if isinstance(base, LayerOf) else ()
+        for name, value in zip(options, args, strict=False):
+            keywords.append((name, Ref(checked(value, site, trace), site), site))
+        if len(args) > len(options):
+            raise _too_many(self, options, site)
+        return Variant(self, {}, {}, ()), tuple(keywords)
+
+    def __eq__(self, other: object) -> bool:
+        one, two = unwrapped(self), unwrapped(other)
+        if isinstance(one, Op) and isinstance(two, Op):
+            return one.name == two.name
+        return one is two
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def unwrapped(given: Any) -> Any:
+    """The op or layer that an option is in the end, without options and dims of its own."""
+    while True:
+        if isinstance(given, Chosen):
+            given = given.given
+        elif isinstance(given, Value) and isinstance(given.form, Called):
+            given = given.form.callee.value
+        elif isinstance(given, Variant | WithDims):
+            given = given.layer
+        else:
+            return given
+
+
+def _choice(given: Any) -> bool:
+    """Whether an option is an op or a layer, perhaps with options of its own."""
+    if isinstance(given, Op | LayerOf):
+        return True
+    form = given.form if isinstance(given, Value) else None
+    return (
+        isinstance(form, Called)
+        and not any(isinstance(r.value, Expr) for r in form.arguments)
+        and isinstance(form.callee.value, Op | Variant)
+        and _may_be_given(form.callee.value)
+    )
+
+
+def _may_be_given(callee: Any) -> bool:
+    from ...ir.registry import lookup
+    from ..options import may_be_given
+
+    return not isinstance(callee, Op) or may_be_given(lookup(callee.name))
 
 
 class PythonLayer(LayerOf):
@@ -131,6 +219,7 @@ class PythonLayer(LayerOf):
         arguments: name, type (None for an option) and default (`MISSING` if there is none) of each.
         results: name (None if it has none) and type of each.
         number: counts layers in the order in which they are declared.
+        scope: dims that are known where it is declared.
     """
 
     def __init__(
@@ -150,6 +239,7 @@ class PythonLayer(LayerOf):
         self.site = Site(self.source, self.source.line(line))
         if self.node is not None:
             self.site = Site(self.source, self._header(self.node), self.node)
+        self.scope = [one for one in frame.f_locals.values() if isinstance(one, Dim)]
         self.arguments: list[tuple[str, ArrayType | None, Any, Site]] = []
         self.results: list[tuple[str | None, ArrayType, Site]] = []
         self._signature(frame)
@@ -286,17 +376,21 @@ class PythonLayer(LayerOf):
                 raise mistake("given-twice", f"{name} is given twice", site.keyword(name, True))
             given[name] = value
         keywords = []
-        baked = {n: v for n, v in self.defaults().baked.items() if n not in given}
+        default = self.defaults()
+        baked = {n: v for n, v in default.baked.items() if n not in given}
+        chosen = {n: v for n, v in default.chosen.items() if n not in given}
         for name, value in given.items():
             at = site.keyword(name)
             if name not in names:
                 raise self._no_option(name, site.keyword(name, True))
-            if isinstance(value, Expr):
+            if isinstance(value, Expr | Op | LayerOf):
                 pair = (name, Ref(checked(value, at, trace), at), site.keyword(name, True))
                 keywords.append(pair)
+                if _choice(value):
+                    chosen[name] = value
             else:
                 baked[name] = value
-        return self.with_options(baked), tuple(keywords)
+        return self._with(baked, chosen), tuple(keywords)
 
     def _no_option(self, name: str, site: Site) -> Exception:
         if any(name == argument for argument, _, _, _ in self.arguments):
@@ -318,20 +412,20 @@ class PythonLayer(LayerOf):
             help=f"did you mean {close[0]}?" if close else "",
         )
 
-    def with_options(self, baked: Mapping[str, Any]) -> Variant:
-        """The variant for options of Python's own."""
-        key = tuple(sorted((name, _key(value)) for name, value in baked.items()))
-        return Variant(self, baked, key)
+    def _with(self, baked: Mapping[str, Any], chosen: Mapping[str, Any]) -> Variant:
+        key = tuple(sorted((name, _key(value)) for name, value in {**baked, **chosen}.items()))
+        return Variant(self, baked, chosen, key)
 
     def defaults(self) -> Variant:
         """The variant for options that are not given."""
-        return self.with_options(
-            {
-                name: default
-                for name, type_, default, _ in self.arguments
-                if type_ is None and default is not MISSING and not isinstance(default, Expr)
-            }
-        )
+        known = {
+            name: default
+            for name, type_, default, _ in self.arguments
+            if type_ is None and default is not MISSING
+        }
+        chosen = {name: value for name, value in known.items() if _choice(value)}
+        plain = {n: v for n, v in known.items() if n not in chosen and not isinstance(v, Expr)}
+        return self._with(plain, chosen)
 
 
 def _key(value: Any) -> str:
@@ -340,8 +434,6 @@ def _key(value: Any) -> str:
         return f"{type(value).__name__} {value!r}"
     if isinstance(value, tuple):
         return f"({', '.join(map(_key, value))})"
-    from .ops import Op
-
     if isinstance(value, Op) and value.items is None:
         return f"op {value.name}"
     return f"object {id(value)}"

@@ -19,6 +19,8 @@ def told(diagnostic: Diagnostic, unbound: Collection[str]) -> Diagnostic:
     Args:
         unbound: dims without a size that no model and no loss takes from its data.
     """
+    if diagnostic.span is not None and diagnostic.span.file.endswith(".nw"):
+        return diagnostic
     d = replace(diagnostic, help=in_python(diagnostic.help))
     name = d.message.rpartition(" ")[2]
     if d.code == "unknown-dim" and name in unbound:

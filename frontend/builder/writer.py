@@ -344,8 +344,11 @@ class Writer:
                 return self.size(ref)
             case Op(name=name, items=None):
                 return tree.Global(name, span=span)
-            case LayerOf() | Variant():
-                return self.file.layer(value, span)
+            case LayerOf(items=items, base=base):
+                name = self.file.layer(base, span)
+                if items is None:
+                    return name
+                return tree.Call(name, self.items(items), (), (), span=span)
         what = f"nw.{value.name}" if isinstance(value, Op) else f"a {type(value).__name__}"
         raise mistake("not-a-value", f"{what} cannot stand here", ref.site)
 
