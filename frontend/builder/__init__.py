@@ -17,7 +17,7 @@ _WHERE = {
         "param",
         "state",
         "metric",
-        "constant",
+        "value",
         "train",
         "cond",
         "scan",

@@ -19,9 +19,10 @@ from ..names import SourceFile
 from . import source as sources
 from .expressions import Const, Dim, Expr, Fixed, Value
 from .forms import Ref
-from .layers import MISSING, Chosen, FileLayer, LayerOf, PythonLayer, Variant
+from .layers import Chosen, FileLayer, LayerOf, PythonLayer, Variant
 from .mistakes import mistake
 from .ops import ops
+from .signature import MISSING
 from .source import Site
 from .statements import _refs
 from .trace import Returning, Trace
@@ -193,7 +194,7 @@ class Assembly:
         trace = Trace(layer.name)
         values: list[Value] = []
         given: dict[str, Any] = {}
-        for name, type_, _, site in layer.arguments:
+        for name, type_, default, site in layer.arguments:
             if type_ is not None:
                 values.append(Value(trace, None, site, name))
                 given[name] = values[-1]
@@ -201,6 +202,8 @@ class Assembly:
                 given[name] = variant.baked[name]
             elif name in variant.chosen:
                 given[name] = Chosen(name, variant.chosen[name])
+            elif default is MISSING and name not in variant.given:
+                return self._without_body(file, variant)
             else:
                 given[name] = Fixed(trace, "option", name, site)
         with trace.running():
@@ -208,15 +211,22 @@ class Assembly:
             if result is not None:
                 at = at or layer.site
                 trace.block.add(Returning(_refs(trace, _in_order(layer, result, at), at), at))
-        writer = Writer(file, trace, values)
+        return self._layer(file, variant, Writer(file, trace, values))
+
+    def _without_body(self, file: PythonFile, variant: Variant) -> tree.Layer:
+        """A layer that lacks an option: only a use that gives it can say what is in it."""
+        return self._layer(file, variant, Writer(file, Trace(variant.layer.name), []))
+
+    def _layer(self, file: PythonFile, variant: Variant, writer: Writer) -> tree.Layer:
+        layer = variant.layer
+        assert isinstance(layer, PythonLayer)
         types = [t for _, t, _, _ in layer.arguments if t is not None]
         if layer.kind != "layer":
             self.free.update(d.name for t in types for d in t.dims if isinstance(d, Dim))
-        for dims in (types, [t for _, t, _ in layer.results]):
-            for one in dims:
-                for dim in one.dims:
-                    if isinstance(dim, Dim):
-                        file.note(dim, trace)
+        for one in (*types, *(t for _, t, _ in layer.results)):
+            for dim in one.dims:
+                if isinstance(dim, Dim):
+                    file.note(dim, writer.trace)
         body = writer.body()
         self.known[file.source.name] |= {
             d.name: d
@@ -226,7 +236,7 @@ class Assembly:
         return tree.Layer(
             layer.kind,
             layer.name,
-            layer.name_span(),
+            layer.signature.name_span(),
             writer.items(layer.dims) or (),
             tuple(self._arguments(layer, variant, writer)),
             tuple(tree.Result(n, t.write(s), span=s.span) for n, t, s in layer.results),

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .forms import Form, Infix, Prefix, Ref
@@ -305,8 +306,20 @@ class Fixed(Expr):
         frame = user_frame()
         trace = in_layer("an update", frame)
         site = Site.of(frame)
+        self._one_name(frame, site)
         trace.update(self, Ref(checked(other, site.sides()[1], trace), site.sides()[1]), site)
         return None
+
+    def _one_name(self, frame: FrameType, site: Site) -> None:
+        """Refuse a second variable for a state: it would read the new value too."""
+        names = [n for n, held in frame.f_locals.items() if held is self]
+        if len(names) > 1:
+            raise mistake(
+                "state-alias",
+                f"{names[1]} is another name of the state {self.name}, not its value before",
+                site,
+                help=f"{names[1]} = nw.value({names[0]})",
+            )
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"

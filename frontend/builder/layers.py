@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import itertools
-from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -13,22 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.diagnostics import Place, nearest
 from .. import tree
-from ..lexer import KEYWORDS
 from .brackets import bracketed
 from .checks import checked
 from .expressions import CURRENT, Dim, Expr, Value, made
 from .forms import Bracketed, Ref
 from .mistakes import mistake, outside
 from .ops import Called, Op, actuals
-from .source import Site, source, user_frame
-from .types import ArrayType
+from .signature import MISSING, Signature
+from .source import Site, user_frame
 
 if TYPE_CHECKING:
     from ..names import SourceFile
     from .trace import Trace
 
 _NUMBERS = itertools.count()
-MISSING = inspect.Parameter.empty
 
 
 class LayerOf:
@@ -52,9 +48,12 @@ class LayerOf:
         rest = {k: v for k, v in kwargs.items() if k not in mine}
         if trace is not None:
             trace.event(frame)
-        elif args or rest:
+        elif rest or any(isinstance(a, Expr) for a in args):
             raise outside(f"a call of {self.name}", site)
-        variant, keywords = base.variant((), mine, site, trace)
+        options: tuple = ()
+        if args and not any(isinstance(a, Expr) for a in (*args, *rest.values())):
+            args, options = (), args  # no value at all: a layer with options, to be an option
+        variant, keywords = base.variant(options, mine, site, trace)
         arguments, values = actuals(args, rest, site, trace)
         callee = Ref(variant, site.callee())
         holds = not isinstance(unwrapped(base), Op)
@@ -91,6 +90,7 @@ class Variant:
     Attributes:
         baked: options that are Python's own; the body is run with them.
         chosen: ops and layers that are given for options; the body gets a `Chosen` for each.
+        given: the options that the use gives.
         key: tells it from others of the layer.
     """
 
@@ -98,6 +98,7 @@ class Variant:
     baked: Mapping[str, Any]
     chosen: Mapping[str, Any]
     key: tuple
+    given: frozenset[str] = frozenset()
 
 
 class WithDims(LayerOf):
@@ -140,6 +141,20 @@ class Chosen(LayerOf):
 
     def __init__(self, name: str, given: Any):
         self.name, self.given = name, given
+        while isinstance(given, Chosen):
+            given = given.given
+        items = given.items if isinstance(given, WithDims) else None
+        if isinstance(given, Value) and isinstance(given.form, Called):
+            items = given.form.items
+        sized = all(i.value is not None and isinstance(i.value.value, int) for i in items or ())
+        # Sizes come along with the option, but not where options are given anew, as below.
+        self.items = items if sized and isinstance(unwrapped(self), PythonLayer) else None
+
+    def __getitem__(self, key: Any) -> LayerOf:
+        own = bracketed(key, Site.here())
+        given = {i.left.value for i in own}
+        more = [i for i in self.items or () if i.left.value not in given]
+        return WithDims(self, (*more, *own))
 
     def takes(self, name: str) -> bool:
         base = unwrapped(self)
@@ -215,151 +230,25 @@ class PythonLayer(LayerOf):
 
     Attributes:
         function: the function.
-        items: what stands between its brackets.
-        arguments: name, type (None for an option) and default (`MISSING` if there is none) of each.
-        results: name (None if it has none) and type of each.
+        dims: what stands between the brackets of its decorator.
+        arguments, results, site: see `Signature`.
         number: counts layers in the order in which they are declared.
         scope: dims that are known where it is declared.
     """
 
     def __init__(
-        self,
-        kind: str,
-        function: Callable,
-        dims: tuple[Bracketed, ...],
-        frame: FrameType,
-        decorated: Site,
+        self, kind: str, function: Callable, dims: tuple[Bracketed, ...], frame: FrameType
     ):
         self.kind, self.function, self.dims = kind, function, dims
         self.name = function.__name__
         self.number = next(_NUMBERS)
-        self.source = source(function.__code__.co_filename)
-        self.node = self._definition()
-        line = function.__code__.co_firstlineno
-        self.site = Site(self.source, self.source.line(line))
-        if self.node is not None:
-            self.site = Site(self.source, self._header(self.node), self.node)
+        self.signature = Signature(kind, function, frame)
+        self.arguments, self.results = self.signature.arguments, self.signature.results
+        self.site = self.signature.site
         self.scope = [one for one in frame.f_locals.values() if isinstance(one, Dim)]
-        self.arguments: list[tuple[str, ArrayType | None, Any, Site]] = []
-        self.results: list[tuple[str | None, ArrayType, Site]] = []
-        self._signature(frame)
         self.__doc__ = function.__doc__
         self.__name__ = self.__qualname__ = self.name
         self.__module__ = function.__module__
-
-    def _definition(self) -> ast.FunctionDef | None:
-        code = self.function.__code__
-        for node in self.source.functions:
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            if node.name == code.co_name and code.co_firstlineno in (first, node.lineno):
-                return node
-        return None
-
-    def _header(self, node: ast.FunctionDef):
-        last: Any = node.returns or (node.args.args[-1] if node.args.args else None)
-        start = self.source.columns(node.lineno, node.col_offset, node.lineno, node.col_offset + 4)
-        if last is None:
-            return self.name_span(node)
-        return start.to(self.source.span(last))
-
-    def name_span(self, node: ast.FunctionDef | None = None):
-        """The place of the function's name."""
-        node = node or self.node
-        if node is None:
-            return self.site.span
-        column = node.col_offset + 4
-        return self.source.columns(node.lineno, column, node.lineno, column + len(node.name))
-
-    # The signature.
-
-    def _signature(self, frame: FrameType) -> None:
-        nodes = {a.arg: a for a in self._argument_nodes()}
-        for name, parameter in inspect.signature(self.function).parameters.items():
-            node = nodes.get(name)
-            site = self.site.part(node)
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise mistake("wrong-argument", "a layer's arguments are listed one by one", site)
-            if name in KEYWORDS or not name.isascii():
-                raise mistake("wrong-argument", f"an argument cannot be called {name}", site)
-            at = self.site.part(node.annotation if node is not None else None)
-            type_ = self._type(parameter.annotation, frame, at)
-            self.arguments.append((name, type_, parameter.default, site))
-        returns = self.site.part(self.node.returns if self.node is not None else None)
-        given = self._evaluated(self.function.__annotations__.get("return"), frame, returns)
-        if given is None:
-            if self.kind != "loss":
-                raise mistake(
-                    "missing-result",
-                    f"the {self.kind} `{self.name}` does not say what it gives",
-                    self.name_span(),
-                    help=f"def {self.name}(…) -> nw.f[..., D]:",
-                )
-            return
-        self._results(given, returns)
-
-    def _argument_nodes(self) -> list[ast.arg]:
-        if self.node is None:
-            return []
-        a = self.node.args
-        return [*a.posonlyargs, *a.args, *a.kwonlyargs]
-
-    def _results(self, given: Any, site: Site) -> None:
-        node = site.node
-        nodes: list[Any]
-        if isinstance(given, dict):
-            nodes = list(node.values) if isinstance(node, ast.Dict) else [None] * len(given)
-            pairs = list(given.items())
-        elif isinstance(given, tuple | list):
-            nodes = [None] * len(given)
-            if isinstance(node, ast.Tuple | ast.List):
-                nodes = list(node.elts)
-            pairs = [(None, one) for one in given]
-        else:
-            nodes, pairs = [node], [(None, given)]
-        for (name, one), at in zip(pairs, nodes, strict=True):
-            place = site.part(at)
-            if not isinstance(one, ArrayType):
-                raise mistake(
-                    "wrong-result",
-                    f"{self.name} gives arrays; this is a {type(one).__name__}",
-                    place,
-                    help='-> nw.f[..., D], or several: -> {"y": nw.f[..., D], "balance": nw.f}',
-                )
-            self.results.append((name, one, place))
-
-    def _type(self, given: Any, frame: FrameType, site: Site) -> ArrayType | None:
-        if given is MISSING:
-            return None
-        found = self._evaluated(given, frame, site)
-        if isinstance(found, ArrayType):
-            return found
-        # Annotated like any Python argument: `eps: float = 1e-6` is an option.
-        return None
-
-    def _evaluated(self, given: Any, frame: FrameType, site: Site) -> Any:
-        """An annotation, also where `from __future__ import annotations` made it a string."""
-        if not isinstance(given, str):
-            return given
-        closure = inspect.getclosurevars(self.function).nonlocals if self._closes() else {}
-        scopes = []
-        at: FrameType | None = frame
-        while at is not None and at.f_code.co_filename == self.function.__code__.co_filename:
-            scopes.append(dict(at.f_locals))
-            at = at.f_back
-        names = ChainMap(dict(closure), *scopes)
-        try:
-            return eval(given, self.function.__globals__, names)
-        except Exception as error:
-            raise mistake(
-                "wrong-annotation",
-                f"this annotation cannot be read: {error}",
-                site,
-                help="leave out `from __future__ import annotations`, "
-                "where dims are not those of the module",
-            ) from None
-
-    def _closes(self) -> bool:
-        return bool(self.function.__code__.co_freevars)
 
     # Uses.
 
@@ -390,7 +279,16 @@ class PythonLayer(LayerOf):
                     chosen[name] = value
             else:
                 baked[name] = value
-        return self._with(baked, chosen), tuple(keywords)
+        for name, type_, default, at in self.arguments:
+            if type_ is None and default is MISSING and name not in given:
+                raise mistake(
+                    "option-not-given",
+                    f"{self.name} needs the option {name}",
+                    site,
+                    places=(Place(at.span, "needed here"),),
+                    help=f"nw.use({self.name}, {name}=…)",
+                )
+        return self._with(baked, chosen, given), tuple(keywords)
 
     def _no_option(self, name: str, site: Site) -> Exception:
         if any(name == argument for argument, _, _, _ in self.arguments):
@@ -412,9 +310,11 @@ class PythonLayer(LayerOf):
             help=f"did you mean {close[0]}?" if close else "",
         )
 
-    def _with(self, baked: Mapping[str, Any], chosen: Mapping[str, Any]) -> Variant:
+    def _with(
+        self, baked: Mapping[str, Any], chosen: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> Variant:
         key = tuple(sorted((name, _key(value)) for name, value in {**baked, **chosen}.items()))
-        return Variant(self, baked, chosen, key)
+        return Variant(self, baked, chosen, key, frozenset(given))
 
     def defaults(self) -> Variant:
         """The variant for options that are not given."""
@@ -425,7 +325,7 @@ class PythonLayer(LayerOf):
         }
         chosen = {name: value for name, value in known.items() if _choice(value)}
         plain = {n: v for n, v in known.items() if n not in chosen and not isinstance(v, Expr)}
-        return self._with(plain, chosen)
+        return self._with(plain, chosen, {})
 
 
 def _key(value: Any) -> str:
@@ -474,7 +374,7 @@ class Kind:
         site = Site.of(frame)
         if not inspect.isfunction(function):
             raise mistake("wrong-decorator", f"@nw.{self.kind} stands before a function", site)
-        return PythonLayer(self.kind, function, self.dims, frame, site)
+        return PythonLayer(self.kind, function, self.dims, frame)
 
 
 layer, model, loss = Kind("layer"), Kind("model"), Kind("loss")

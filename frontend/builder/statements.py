@@ -206,13 +206,17 @@ def metric(name: str, value: Any) -> None:
     trace.block.add(Reporting(name, Ref(checked(value, at, trace), at), site))
 
 
-def constant(value: Any) -> Value:
-    """A number as a value, for where Python would otherwise compute with it."""
+def value(given: Any) -> Value:
+    """A value of its own: of a number, which a branch may choose, or of a state as it is now.
+
+    Raises:
+        InputError: it does not stand in a layer.
+    """
     frame = user_frame()
-    trace = in_layer("nw.constant", frame)
+    trace = in_layer("nw.value", frame)
     site = Site.of(frame)
     at = site.arguments(1)[0]
-    return made(trace, Literal(Ref(checked(value, at, trace), at)), site)
+    return made(trace, Literal(Ref(checked(given, at, trace), at)), site)
 
 
 class _Train:

@@ -345,10 +345,10 @@ class Writer:
             case Op(name=name, items=None):
                 return tree.Global(name, span=span)
             case LayerOf(items=items, base=base):
-                name = self.file.layer(base, span)
+                layer = self.file.layer(base, span)
                 if items is None:
-                    return name
-                return tree.Call(name, self.items(items), (), (), span=span)
+                    return layer
+                return tree.Call(layer, self.items(items), (), (), span=span)
         what = f"nw.{value.name}" if isinstance(value, Op) else f"a {type(value).__name__}"
         raise mistake("not-a-value", f"{what} cannot stand here", ref.site)
 

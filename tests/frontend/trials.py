@@ -18,6 +18,7 @@ from netwright.ir.core import Module, join
 from netwright.ir.evaluate import evaluate
 from netwright.ir.plan import Plan, Precision
 from netwright.ir.verify import verify
+from twins import built, difference, translated
 
 DOUBLE = Plan(precision=Precision("float64"))
 
@@ -50,11 +51,15 @@ class Trial:
 
 
 def load(text: str, files: Mapping[str, str] | None = None, **settings: Any) -> Module:
-    """The module of a model, with files beside it."""
+    """The module of a model, with files beside it; written in Python, it must be the same."""
     with tempfile.TemporaryDirectory() as folder:
         for name, more in {"model.nw": text, **(files or {})}.items():
             (Path(folder) / name).write_text(more)
-        return driver.load(Path(folder) / "model.nw", settings).module
+        path = Path(folder) / "model.nw"
+        module = driver.load(path, settings).module
+        twin = built(translated(path, path.parent), module.name, **settings)
+        assert difference(module, twin) == "", "the same in Python is another module"
+        return module
 
 
 def drawn(module: Module, rng: np.random.Generator) -> tuple[dict, dict]:
