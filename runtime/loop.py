@@ -192,7 +192,7 @@ class _Recorder:
 
     def __init__(self, log: Log, show: Plain, source: Source):
         self._log, self._show, self._source = log, show, source
-        self._pending: tuple[int, Any] | None = None
+        self._pending: tuple[int, Any, float | None] | None = None
         self._mark = 0.0
         self._skipped = 0  # in a row
 
@@ -203,17 +203,19 @@ class _Recorder:
     def add(self, step: int, metrics: Any) -> None:
         """A step has been dispatched; the one before it is waited for and written."""
         self.drain()
-        self._pending = (step, metrics)
+        # Where dispatching a step runs it at once, it is done now, and not when it is asked for.
+        ready = all(leaf.is_ready() for leaf in jax.tree.leaves(metrics))
+        self._pending = (step, metrics, time.perf_counter() if ready else None)
 
     def drain(self) -> None:
         """Wait for the last step and write it."""
         if self._pending is None:
             return
-        step, metrics = self._pending
+        step, metrics, done = self._pending
         self._pending = None
         values = finish(jax.device_get(metrics))
-        now = time.perf_counter()
-        seconds, self._mark = now - self._mark, now
+        done = done or time.perf_counter()
+        seconds, self._mark = done - self._mark, done
         speed = {f"{self._source.unit}_per_second": self._source.units / seconds}
         row = {"step": step, **values, "seconds": seconds, **speed}
         self._log.write(**row)
