@@ -298,7 +298,8 @@ def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
 
 def _settings(recipe: Recipe, microbatches: int) -> Call:
     """What is not as the runtime has it by default."""
-    train, arguments = recipe.train, []
+    train = recipe.train
+    arguments: list[Any] = []
     if microbatches > 1:
         arguments.append(f"microbatches={microbatches}")
     if recipe.precision.scaling is not None:

@@ -9,7 +9,7 @@ from ..ir.diagnostics import Span
 from ..ir.registry import OpDef, Option, lookup, names, words
 from ..ir.size import Size
 from . import tree
-from .constants import LayerRef, OpRef, Word, plain
+from .constants import LayerRef, Mistake, OpRef, Word, plain
 from .shared import Elaboration, dim_parameters
 from .wording import assigned, count, meant, spoken
 
@@ -143,13 +143,7 @@ def _bound(
     given = dict(zip(known, node.arguments, strict=False))
     for keyword in node.keywords:
         if keyword.name not in known:
-            raise shared.error(
-                "unknown-option",
-                f"{called} has no option {keyword.name}",
-                keyword.span,
-                facts=(f"its options are {', '.join(known)}" if known else "it has no options",),
-                help=meant(shared.diagnostics, keyword.span, keyword.name, known),
-            )
+            raise unknown_option(shared, called, keyword, known)
         if keyword.name in given:
             raise shared.error("given-twice", f"{keyword.name} is given twice", keyword.span)
         given[keyword.name] = keyword.value
@@ -216,3 +210,16 @@ def allowed(spec: Option) -> str:
     kinds = [k for k in spec.kinds if k != "word" and not (k == "int" and "float" in spec.kinds)]
     known = [*spec.words, *(KINDS.get(k, k) for k in kinds)]
     return ", ".join(known[:-1]) + (" or " if len(known) > 1 else "") + known[-1]
+
+
+def unknown_option(
+    shared: Elaboration, called: str, keyword: tree.Keyword, known: list[str]
+) -> Mistake:
+    """Report an option that a layer or an op does not have."""
+    return shared.error(
+        "unknown-option",
+        f"{called} has no option {keyword.name}",
+        keyword.span,
+        facts=(f"its options are {', '.join(known)}" if known else "it has no options",),
+        help=meant(shared.diagnostics, keyword.span, keyword.name, known),
+    )

@@ -10,7 +10,7 @@ from ..ir.size import Size
 from . import tree
 from .constants import Enough, LayerRef, Mistake
 from .instances import DEEPEST, ChildRecord, InstanceBuilder
-from .options import option_value
+from .options import option_value, unknown_option
 from .shared import MOST_INSTANCES, DimParameter, Pending, dim_parameters
 from .wording import (
     bound_by,
@@ -321,13 +321,7 @@ def _refuse_option(parent: InstanceBuilder, layer: tree.Layer, names, node, keyw
             facts=("an argument with a type is a value, one without is an option",),
             help=f"{node.name}(…, {keyword.name} = {value})",
         )
-    raise shared.error(
-        "unknown-option",
-        f"{layer.name} has no option {keyword.name}",
-        keyword.span,
-        facts=(f"its options are {', '.join(names)}" if names else "it has no options",),
-        help=meant(shared.diagnostics, keyword.span, keyword.name, names),
-    )
+    raise unknown_option(shared, layer.name, keyword, names)
 
 
 # What a layer declares.

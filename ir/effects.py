@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .core import Instance, Module, Variant, walk
+from .core import Module, walk
 from .registry import lookup
 from .signature import CALLS
 
@@ -54,11 +54,6 @@ def effects(module: Module, path: str, variant: int) -> Effects:
             metrics=op.name == "metric",
         )
     return found
-
-
-def body_effects(module: Module, instance: Instance, variant: Variant) -> Effects:
-    """The effects of a variant given as such."""
-    return effects(module, instance.path, instance.variants.index(variant))
 
 
 def holds(module: Module, path: str, kind: str) -> bool:

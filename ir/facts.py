@@ -143,13 +143,18 @@ def bound(module: Module) -> Iterator[Violation]:
                         )
 
 
-def sizes_in(value: object) -> Iterator[Size]:
+def parts(attribute: object) -> Iterator[object]:
+    """What stands in an attribute: itself, or what is in its tuples."""
+    if isinstance(attribute, tuple):
+        for item in attribute:
+            yield from parts(item)
+    else:
+        yield attribute
+
+
+def sizes_in(attribute: object) -> Iterator[Size]:
     """The sizes in an attribute, those of dims aside."""
-    if isinstance(value, Size):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from sizes_in(item)
+    return (part for part in parts(attribute) if isinstance(part, Size))
 
 
 @fact

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .core import ABSTRACT, CONCRETE, Dim, Instance, Module, Op, Value, flat, join, walk
-from .facts import Checker, Violation, bodies, known_values, show_op
+from .facts import Checker, Violation, bodies, known_values, parts, show_op
 from .registry import REGISTRY, lookup, names
 from .size import Size
 
@@ -77,20 +77,13 @@ def _dims(instance: Instance) -> Iterator[tuple[str, Dim]]:
                 yield value.label or f"%{value.id} of {where}", dim
         for op in walk(ops):
             for name, attribute in op.attrs:
-                for dim in _in_attribute(attribute):
-                    yield f"{name} of {show_op(op)}", dim
+                for part in parts(attribute):
+                    if isinstance(part, Dim):
+                        yield f"{name} of {show_op(op)}", part
     for variant in instance.variants:
         for result in variant.results:
             for dim in result.order:
                 yield f"the result {result.name}", dim
-
-
-def _in_attribute(value: object) -> Iterator[Dim]:
-    if isinstance(value, Dim):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _in_attribute(item)
 
 
 @form
@@ -173,7 +166,7 @@ def attributes(module: Module) -> Iterator[Violation]:
         if keys != sorted(set(keys)):
             yield Violation("attributes", instance.path, f"{show_op(op)}: not in order: {keys}")
         for name, value in op.attrs:
-            if not _constant(value):
+            if not all(map(_constant, parts(value))):
                 yield Violation(
                     "attributes", instance.path, f"{name} of {show_op(op)} is {value!r}"
                 )
@@ -185,8 +178,6 @@ def attributes(module: Module) -> Iterator[Violation]:
 
 
 def _constant(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_constant, value))
     return value is None or isinstance(value, Size | Dim) or type(value) in (int, float, bool, str)
 
 
