@@ -115,7 +115,7 @@ def check(model: Path, settings: tuple, entry: str | None) -> None:
     instances = len(module.instances)
     click.echo(f"{instances} instances of {layers} layers, {_parameters(module)} parameters")
     for line in loaded.requirements:
-        click.echo(f"requires {line}")
+        click.echo(f"required: {line}")
 
 
 def _parameters(module: Any) -> str:

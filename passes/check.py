@@ -123,6 +123,8 @@ def statement(claim: object) -> str:
     if isinstance(claim, Divides):
         return f"{claim.a} must be a multiple of {claim.divisor}"
     if isinstance(claim, AtLeast):
+        if claim.a.is_constant and not claim.b.is_constant:
+            return f"{claim.b} must be at most {claim.a}"
         return f"{claim.a} must be at least {claim.b}"
     assert isinstance(claim, Equal)
     return f"{claim.a} must be {claim.b}"
