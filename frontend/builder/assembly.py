@@ -209,7 +209,7 @@ class Assembly:
         with trace.running():
             result, at = trace.call(layer.function, **given)
             if result is not None:
-                at = at or layer.site
+                at = at or layer.signature.returned()
                 trace.block.add(Returning(_refs(trace, _in_order(layer, result, at), at), at))
         return self._layer(file, variant, Writer(file, trace, values))
 

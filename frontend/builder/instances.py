@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..lexer import KEYWORDS
 from .brackets import bracketed
-from .checks import in_layer
+from .checks import described, in_layer
 from .expressions import Expr, Value, made
 from .forms import Bracketed, Ref
 from .layers import LayerOf
@@ -132,7 +132,7 @@ def make(
         if not name.isidentifier() or not name.isascii() or name in KEYWORDS:
             raise mistake("wrong-name", f"an instance cannot be called {name!r}", site)
     if not given or not isinstance(given[0], LayerOf):
-        shown = f"a {type(given[0]).__name__}" if given else "nothing"
+        shown = described(given[0]) if given else "nothing"
         raise mistake(
             "not-a-layer", f"{what} needs a layer; this is {shown}", site, help=f"{what}(Block)"
         )

@@ -48,7 +48,7 @@ class LayerOf:
         rest = {k: v for k, v in kwargs.items() if k not in mine}
         if trace is not None:
             trace.event(frame)
-        elif rest or any(isinstance(a, Expr) for a in args):
+        elif rest or not all(a is None or isinstance(a, _OPTIONS) for a in args):
             raise outside(f"a call of {self.name}", site)
         options: tuple = ()
         if args and not any(isinstance(a, Expr) for a in (*args, *rest.values())):
@@ -190,6 +190,9 @@ class Chosen(LayerOf):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+_OPTIONS = bool | int | float | str | tuple | Op | LayerOf
 
 
 def unwrapped(given: Any) -> Any:

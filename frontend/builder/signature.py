@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections import ChainMap
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -61,7 +62,10 @@ class Signature:
         column = node.col_offset + 4
         return self._source.columns(node.lineno, column, node.lineno, column + len(node.name))
 
-    # The signature.
+    def returned(self) -> Site:
+        """The last `return` of the function."""
+        found = [n for n in ast.walk(self._node or ast.Pass()) if isinstance(n, ast.Return)]
+        return self.site.part(found[-1] if found else None)
 
     def _signature(self, frame: FrameType) -> None:
         nodes = {a.arg: a for a in self._argument_nodes()}
@@ -119,13 +123,18 @@ class Signature:
         """An annotation, also where `from __future__ import annotations` made it a string."""
         if not isinstance(given, str):
             return given
-        closure = inspect.getclosurevars(self._function).nonlocals if self._closes() else {}
+        closure = {}
+        for name, cell in zip(
+            self._function.__code__.co_freevars, self._function.__closure__ or (), strict=True
+        ):
+            with suppress(ValueError):  # a name that is bound later, such as the layer's own
+                closure[name] = cell.cell_contents
         scopes = []
         at: FrameType | None = frame
         while at is not None and at.f_code.co_filename == self._function.__code__.co_filename:
             scopes.append(dict(at.f_locals))
             at = at.f_back
-        names = ChainMap(dict(closure), *scopes)
+        names = ChainMap(closure, *scopes)
         try:
             return eval(given, self._function.__globals__, names)
         except Exception as error:
@@ -136,9 +145,6 @@ class Signature:
                 help="leave out `from __future__ import annotations`, "
                 "where dims are not those of the module",
             ) from None
-
-    def _closes(self) -> bool:
-        return bool(self._function.__code__.co_freevars)
 
 
 def _named(given: Any, site: Site) -> list[tuple[str | None, Any, Site]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..wording import count, listed
 from .brackets import bracketed
 from .checks import checked, identifier, in_layer
 from .expressions import CURRENT, Const, Dim, Expr, Fixed, Value, made
@@ -387,7 +388,7 @@ class Scan:
                 "scan-returns",
                 "the function of a scan returns two things: what is carried on, what is emitted",
                 at,
-                help=f"return ({', '.join(carry)}), y" if carry else "return None, y",
+                help=f"return {_joined(carry)}, y",
             )
         node = at.node.value if isinstance(at.node, ast.Return) else None
         halves = [at, at]
@@ -396,16 +397,22 @@ class Scan:
         on = _refs(trace, result[0], halves[0])
         record.emitted = _refs(trace, result[1], halves[1])
         if len(on) != len(record.carry):
-            names = ", ".join(c.name for c in record.carry)
+            names = [c.name for c in record.carry]
             raise mistake(
                 "scan-returns",
-                f"{len(record.carry) or 'nothing'} is carried ({names}), but the function of the "
-                f"scan hands on {len(on) or 'nothing'}",
+                f"the scan carries {listed(names) if names else 'nothing'}, but its function hands "
+                f"on {count(len(on), 'value') if on else 'nothing'}",
                 halves[0],
-                help=f"return ({names}), …" if names else "return None, …",
+                help=f"return {_joined(names)}, …",
             )
         for one, ref in zip(record.carry, on, strict=True):
             one.next = ref
+
+
+def _joined(names: Iterable[str]) -> str:
+    """What is carried, as it is returned."""
+    given = list(names or ())
+    return given[0] if len(given) == 1 else f"({', '.join(given)})" if given else "None"
 
 
 def _carry_places(site: Site) -> dict[str, tuple[Site, Site]]:
