@@ -1,0 +1,124 @@
+"""Weights that were made elsewhere, put into the tree of a program's parameters.
+
+table = {
+    "lm.embed.table": "decoder/Embed_0/embedding",
+    "lm.blocks.attn_norm": "decoder/encoderdecoderblock_{}/LayerNorm_0",
+}
+params = mapped(jax.eval_shape(program.init_params, key), variables["params"], table)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .ir.diagnostics import Diagnostic, InputError, nearest
+
+Found = Callable[[str], Any]
+
+
+def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Callable]) -> Any:
+    """The arrays of `source` in the tree of `like`.
+
+    Args:
+        like: nested dicts of arrays, or of what has a shape and dtype.
+        source: nested dicts of arrays, such as Flax's.
+        table: says for each path of `like` (`a.b`) what it gets: a path of `source` (`a/b`), or a
+            function that is given a function from paths of `source` to numpy arrays, and gives the
+            array. A path to a dict stands for all below it that is named alike on both sides.
+            `{}` in a path of `source` counts the copies of a repeat from 0, `{4}` from 4; they are
+            stacked along the first dim.
+
+    An array may be cut into more dims than it has in `source`, or fewer; it is never transposed.
+
+    Raises:
+        InputError: something is missing, not used, or of another shape; all of it is told.
+    """
+    import numpy as np
+
+    wanted, given = flat(like, "."), flat(source, "/")
+    problems: list[Diagnostic] = []
+    used: set[str] = set()
+
+    def complain(code: str, message: str, help: str = "") -> None:
+        problems.append(Diagnostic(code, message, help=help))
+
+    def find(path: str) -> Any:
+        if path not in given:
+            close = nearest(path, given)
+            complain("no-weights", f"the source has no {path}", f"{close[0]}" if close else "")
+            return None
+        used.add(path)
+        return np.asarray(given[path])
+
+    def get(rule: str | Callable, copies: int) -> Any:
+        if not isinstance(rule, str):
+            return rule(find)
+        counted = re.search(r"\{(\d*)\}", rule)
+        if counted is None:
+            return find(rule)
+        start = int(counted[1] or 0)
+        paths = [re.sub(r"\{\d*\}", str(start + n), rule) for n in range(copies)]
+        found = [find(path) for path in paths]
+        return None if any(f is None for f in found) else np.stack(found)
+
+    made = {}
+    for path, leaf in wanted.items():
+        named = [p for p in _above(path) if p in table]
+        if not named:
+            complain("no-rule", f"nothing is said of {path}", f'"{path}": "…"')
+            continue
+        rule = table[named[0]]
+        if isinstance(rule, str) and named[0] != path:
+            rule = "/".join([rule, *path[len(named[0]) + 1 :].split(".")])
+        array = get(rule, leaf.shape[0] if leaf.shape else 0)
+        if array is None:
+            continue
+        if not _same(array.shape, leaf.shape):
+            shapes = f"{tuple(array.shape)}, not {tuple(leaf.shape)}"
+            complain("other-shape", f"what {path} gets has the shape {shapes}")
+            continue
+        made[path] = array.reshape(leaf.shape).astype(leaf.dtype)
+    for path in set(table) - {p for w in wanted for p in _above(w)}:
+        close = nearest(path, wanted)
+        complain("no-parameter", f"there is no {path}", close[0] if close else "")
+    if not problems and set(given) - used:
+        left = ", ".join(sorted(set(given) - used))
+        complain("not-used", f"nothing gets {left}")
+    if problems:
+        raise InputError(problems)
+    return _tree(made)
+
+
+def flat(tree: Mapping[str, Any], sign: str, above: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts by their paths."""
+    made = {}
+    for name, value in tree.items():
+        path = f"{above}{sign}{name}" if above else name
+        made.update(flat(value, sign, path) if isinstance(value, Mapping) else {path: value})
+    return made
+
+
+def _tree(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for path, value in leaves.items():
+        *above, name = path.split(".")
+        inner = made
+        for part in above:
+            inner = inner.setdefault(part, {})
+        inner[name] = value
+    return made
+
+
+def _above(path: str) -> list[str]:
+    """A path and those above it, the longest first."""
+    parts = path.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+
+
+def _same(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether shapes are the same but for dims that are cut into several, or of size 1."""
+    first, second = ({math.prod(s[:n]) for n in range(len(s) + 1)} for s in (one, other))
+    return math.prod(one) == math.prod(other) and (first <= second or second <= first)
