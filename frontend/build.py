@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lark import Transformer
 
@@ -24,17 +25,17 @@ class Mistake(Exception):
     """
 
     def __init__(
-        self, code: str, message: str, span: Span, *, parts: Sequence = (), help="", **more: object
+        self, code: str, message: str, span: Span, *, parts: Sequence = (), help="", **more: Any
     ):
         super().__init__(message)
-        self.fields = dict(code=code, message=message, span=span, **more)
+        self.fields: dict[str, Any] = dict(code=code, message=message, span=span, **more)
         self.help = help
         self.parts = parts
 
     def diagnostic(self, rows: Sequence[str]) -> Diagnostic:
         """What is to be told, given the rows of the source."""
         texts = [quote(part.span, rows) for part in self.parts]
-        return Diagnostic(**self.fields, help=self.help.format(*texts))  # type: ignore[arg-type]
+        return Diagnostic(**self.fields, help=self.help.format(*texts))
 
 
 class Group(tuple):

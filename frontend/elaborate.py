@@ -124,7 +124,7 @@ def _check_glossaries(shared: Elaboration, file: SourceFile) -> None:
         if not any(d.size is not None for d in one.dims.values()) and not one.consts:
             continue
         apart = Elaboration(shared.diagnostics, file, shared.overrides)
-        span = one.tree.span
+        span = one.span
         nothing = tree.Layer("layer", "", span, (), (), (), "", (), span=span)
         looking = InstanceBuilder(apart, "", LayerRef(nothing, one), None)
         for name, dim in one.dims.items():

@@ -19,6 +19,7 @@ class SourceFile:
     Attributes:
         name: the path as the reader knows it.
         path: where it was read from; None for text that never was a file.
+        span: the whole of it.
         dims, consts, layers, imports: what it declares.
         missing: imports that could not be read.
         reached: the layers that have been elaborated.
@@ -27,7 +28,7 @@ class SourceFile:
 
     name: str
     path: Path | None
-    tree: nodes.File
+    span: Span
     dims: dict[str, nodes.DimDecl] = field(default_factory=dict)
     consts: dict[str, nodes.ConstDecl] = field(default_factory=dict)
     layers: dict[str, nodes.Layer] = field(default_factory=dict)
@@ -103,7 +104,7 @@ def _declare(text, path, name, diagnostics, chain, loaded) -> SourceFile | None:
     parsed = parse(text, name, diagnostics)
     if parsed is None:
         return None
-    file = SourceFile(name, path, parsed)
+    file = SourceFile(name, path, parsed.span)
     seen: dict[str, Span] = {}
 
     def declare(table: dict, key: str, node, span: Span, what: str) -> None:

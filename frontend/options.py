@@ -123,8 +123,10 @@ def _op_with_options(inst: InstanceBuilder, ref: OpRef, node: tree.Call) -> OpRe
         )
     settled = {}
     for name, value in _bound(inst, node, list(options), ref.name).items():
-        word = isinstance(value, tree.Name) and value.id in options[name].words
-        found = Word(value.id) if word else plain(inst.constant(value))  # type: ignore[union-attr]
+        if isinstance(value, tree.Name) and value.id in options[name].words:
+            found: Any = Word(value.id)
+        else:
+            found = plain(inst.constant(value))
         settled[name] = fitting(inst.shared, found, ref.name, name, options[name], value.span)
     return OpRef(ref.name, tuple({**dict(ref.given), **settled}.items()))
 

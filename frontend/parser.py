@@ -203,7 +203,7 @@ class _Parser:
             return replace(node, then=body)
         return body
 
-    def glossary(self, node: tree.Dims | tree.Consts, line: Line):
+    def glossary(self, node, line: Line):
         """A `dims:` or `const:` with the lines below it."""
         if not node.items and not line.below:
             self.sink.add(errors.empty_body(line))
@@ -213,7 +213,7 @@ class _Parser:
             if below.below:
                 self.sink.add(errors.unexpected_indent(below.below[0], below))
         span = node.span.to(items[-1].span) if items else node.span
-        return replace(node, items=tuple(items), span=span)  # type: ignore[arg-type]
+        return replace(node, items=tuple(items), span=span)
 
     def below_mistake(self, line: Line, scope: str, depth: int) -> None:
         """Read what is indented below a line that is wrong, for its own mistakes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..ir.diagnostics import Diagnostic, Span
 from .lexer import Word
@@ -89,9 +90,9 @@ class Stumble:
                 return index
             index += step
 
-    def say(self, code: str, message: str, span: Span | None = None, **more: object) -> Diagnostic:
+    def say(self, code: str, message: str, span: Span | None = None, **more: Any) -> Diagnostic:
         """A diagnostic, at the place unless told otherwise."""
-        return Diagnostic(code, message, span or self.here, **more)  # type: ignore[arg-type]
+        return Diagnostic(code, message, span or self.here, **more)
 
     def text(self, first: int, last: int) -> str:
         """What was written from one word to another, on one row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ir.core import Child, Dim, Region, Type
+from ..ir.core import Child, Dim, Region, Type, Variable
 from ..ir.diagnostics import Place
 from ..ir.size import Size
 from . import tree
@@ -28,16 +28,7 @@ from .wording import (
 
 def use(parent: InstanceBuilder, node: tree.Use) -> None:
     """Make the instance that a `use` names, and declare what its layer declares."""
-    shared = parent.shared
-    taken = parent.children.get(node.name)
-    variable = {**parent.params, **parent.states}.get(node.name)
-    if taken is not None or variable is not None:
-        first = taken.child.span if taken is not None else variable.span  # type: ignore[union-attr]
-        raise shared.error(
-            "declared-twice", f"{node.name} is declared twice in this layer", node.span,
-            places=(Place(first or node.span, "first here"),),
-            help="give the second one a name of its own",
-        )  # fmt: skip
+    _refuse_second(parent, node, "give the second one a name of its own")
     ref = parent.layer_ref(node.layer)
     if ref is None:
         raise unknown_layer(parent, node.layer)
@@ -446,17 +437,27 @@ def _local_dim(inst: InstanceBuilder, node: tree.DimDecl) -> None:
     inst.local[node.name] = inst.new_dim(node.name, inst.size(node.size))
 
 
+def _refuse_second(
+    inst: InstanceBuilder, node: tree.Use | tree.Param | tree.State, help: str
+) -> None:
+    """Report a `use`, parameter or state whose name another one has already."""
+    known: dict[str, Child | Variable] = {**inst.params, **inst.states}
+    known |= {name: record.child for name, record in inst.children.items()}
+    first = known.get(node.name)
+    if first is not None:
+        raise inst.shared.error(
+            "declared-twice",
+            f"{node.name} is declared twice in this layer",
+            node.span,
+            places=(Place(first.span or node.span, "first here"),),
+            help=help,
+        )
+
+
 def _variable(inst: InstanceBuilder, node: tree.Param | tree.State) -> None:
     from .body import Body
 
-    known = {**inst.params, **inst.states}.get(node.name)
-    child = inst.children.get(node.name)
-    if known is not None or child is not None:
-        first = known.span if known is not None else child.child.span  # type: ignore[union-attr]
-        raise inst.shared.error(
-            "declared-twice", f"{node.name} is declared twice in this layer", node.span,
-            places=(Place(first or node.span, "first here"),), help="rename one of them",
-        )  # fmt: skip
+    _refuse_second(inst, node, "rename one of them")
     dims: list[Dim] = []
     for name in node.type.dims:
         if isinstance(name, tree.Dots):

@@ -444,9 +444,10 @@ def _by_preference(items: list[Item], parts: list[Group | Formula]) -> list[Grou
     first: list[Group | Formula] = []
     for formula in reversed([i for i in items if isinstance(i, Formula)]):
         last = formula.items[-1]
-        alone = isinstance(last, Group) and len(_loosest(formula.items)) == 1
-        if alone and len(flat([last])) > len(flat(formula.items[:-1])):
-            first.append(last)  # type: ignore[arg-type]
+        alone = len(_loosest(formula.items)) == 1
+        longer = len(flat([last])) > len(flat(formula.items[:-1]))
+        if alone and longer and isinstance(last, Group):
+            first.append(last)
         first.append(formula)
     rest = [p for p in reversed(parts) if isinstance(p, Group) and p.elements and p not in first]
     rest.sort(key=lambda g: (len(flat([g])) < SMALL, g.opener.kind == "LSQB"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 
 @dataclass(frozen=True, order=True)
@@ -87,9 +88,9 @@ class Diagnostics:
         if diagnostic not in self.found:
             self.found.append(diagnostic)
 
-    def error(self, code: str, message: str, span: Span | None = None, **more: object) -> None:
+    def error(self, code: str, message: str, span: Span | None = None, **more: Any) -> None:
         """Record an error; keyword arguments are the other fields of `Diagnostic`."""
-        self.add(Diagnostic(code, message, span, **more))  # type: ignore[arg-type]
+        self.add(Diagnostic(code, message, span, **more))
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -147,9 +148,9 @@ def render(diagnostic: Diagnostic, sources: Mapping[str, str], color: bool = Fal
         marks += [_Mark(p.span, printable(p.caption), "-") for p in d.places]
         marks = [m for m in marks if m.span.file in sources]
         # The file with the mistake comes first; in each file, the lines in order.
-        marks.sort(key=lambda m: (m.span.file != d.span.file, m.span))  # type: ignore[union-attr]
-        width = max((len(str(m.span.line)) for m in marks), default=1)
         file = d.span.file
+        marks.sort(key=lambda m: (m.span.file != file, m.span))
+        width = max((len(str(m.span.line)) for m in marks), default=1)
         for (name, line), group in groupby(marks, key=lambda m: (m.span.file, m.span.line)):
             found = list(group)
             if name != file:

@@ -219,8 +219,7 @@ def _arranged(module: Module, instance: Instance, op: Op, known: dict[int, Value
             if tuple(known[i].order for i in other.results) != results:
                 yield "its branches are arranged differently"
     elif definition.order is not None:
-        orders = tuple(known[i].order for i in op.operands)
-        operands, results = definition.order(op, orders)  # type: ignore[arg-type]
+        operands, results = definition.order(op, tuple(known[i].axes for i in op.operands))
     elif not op.operands:
         return
     else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .core import CONCRETE, Module, join
 from .diagnostics import Diagnostic, InputError, nearest
@@ -144,10 +145,10 @@ POLICIES = ("float32", "bfloat16", "float16", "float64")
 
 def getattr_path(plan: Plan, section: str) -> Decisions:
     """The decisions of a section by its dotted name."""
-    found: object = plan
+    found: Any = plan
     for part in section.split("."):
         found = getattr(found, part)
-    return found  # type: ignore[return-value]
+    return found
 
 
 def decide(decisions: Iterable[Decision], *new: Decision) -> Decisions:

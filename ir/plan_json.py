@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 from .diagnostics import Diagnostics, InputError, Span, nearest
 from .plan import FORMAT, SECTIONS, Decision, Decisions, Mesh, Plan, Precision, Rule, by_path
@@ -106,8 +107,8 @@ class _Reader:
         )
         for name in SECTIONS:
             if "." not in name:
-                made = self.decisions(tree.get(name, {}), (name,))
-                plan = replace(plan, **{name: made})  # type: ignore[arg-type]
+                made: Any = self.decisions(tree.get(name, {}), (name,))
+                plan = replace(plan, **{name: made})
         return plan
 
     def mesh(self, tree: object) -> Mesh:

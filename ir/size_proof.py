@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import gcd, inf, lcm, prod
 
 from .size import (
@@ -346,12 +347,13 @@ def _compare(case: Case, atom: Atom) -> Iterator[Case]:
         loser = less if atom.op == "max" else more
         kept = [s for s in atom.args if s != loser]
         new = Size.atom_of(Atom(atom.op, tuple(kept))) if len(kept) > 1 else kept[0]
-
-        def change(factor: Factor, new: Size = new) -> Size | None:
-            return new if factor == atom else None
-
-        changed = case.change(lambda s, change=change: s.replace(change))  # type: ignore[misc]
+        changed = case.change(partial(_put, atom, new))
         yield replace(changed, positives=(*changed.positives, more - less - gap))
+
+
+def _put(atom: Atom, new: Size, size: Size) -> Size:
+    """A size with another in the place of an atom."""
+    return size.replace(lambda factor: new if factor == atom else None)
 
 
 def _ranges(case: Case) -> Iterator[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..ir.bind import substitute
 from ..ir.claim import AtLeast, Divides, Equal, names, prove
@@ -90,9 +90,9 @@ def _refuted(entry: Claim, values: Mapping[str, int], never: bool) -> Diagnostic
     )
 
 
-def _example(claim: object, values: Mapping[str, int]) -> str:
+def _example(claim: Any, values: Mapping[str, int]) -> str:
     """What the claim comes to for some values: `for S = 3: 2 * (S // 2) is 2, not 3`."""
-    spoken = {n: values[n] for n in sorted(values) if n in names(claim)}  # type: ignore[arg-type]
+    spoken = {n: values[n] for n in sorted(values) if n in names(claim)}
     given = "".join(f"{', ' if i else ''}{n} = {v}" for i, (n, v) in enumerate(spoken.items()))
     lead = f"for {given}: " if given else ""
     if isinstance(claim, Divides):

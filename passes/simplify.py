@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.core import Module, Op, Region, attributes, walk
+from ..ir.core import Module, Op, Region, Variable, Variant, attributes, walk
 from ..ir.facts import effects
 from ..ir.plan import Plan
 from ..ir.registry import lookup
@@ -83,10 +83,12 @@ def drop_unread(module: Module, count: Count = lambda what: None) -> Module:
     """The module without ops whose results nobody reads, but for those with an effect."""
     dead: dict[tuple[str, int], set[int]] = {}
     for instance in module.instances:
-        bodies = [(v, v.ops, [r.value for r in v.results] + [i for _, i in v.writes])
-                  for v in instance.variants]  # fmt: skip
+        bodies: list[tuple[Variant | Variable, tuple[Op, ...], list[int]]] = [
+            (v, v.ops, [r.value for r in v.results] + [i for _, i in v.writes])
+            for v in instance.variants
+        ]
         variables = (*instance.params, *instance.states)
-        bodies += [(v, v.init.ops, list(v.init.results)) for v in variables]  # type: ignore[misc]
+        bodies += [(v, v.init.ops, list(v.init.results)) for v in variables]
         for body, ops, ends in bodies:
             live = set(ends)
             gone: set[int] = set()

@@ -43,7 +43,8 @@ class PythonFile:
         self.dims: dict[str, Dim] = {}
         self.consts: dict[str, Const] = {}
         self.imports: dict[str, PythonFile | SourceFile] = {}
-        self.made = SourceFile(self.source.name, self.path, None)  # type: ignore[arg-type]
+        whole = Span(self.source.name, 1, 1, max(len(self.source.rows), 1), 1)
+        self.made = SourceFile(self.source.name, self.path, whole)
 
     def layer(self, given: LayerOf | Variant, span: Span) -> tree.Name | tree.Member:
         """The name of a layer in this file, or through an import."""
@@ -120,7 +121,6 @@ class PythonFile:
             if dim.name not in {**self.dims, **self.consts}:
                 self.note(dim, None)  # layers of model files ask for dims by name
         made = self.made
-        whole = Span(self.source.name, 1, 1, max(len(self.source.rows), 1), 1)
         writer = Writer(self, Trace(""), [])
         for name, dim in self.dims.items():
             if dim.size is None and name not in free:
@@ -139,7 +139,6 @@ class PythonFile:
             made.layers[key] = layer
         for alias, file in self.imports.items():
             made.imports[alias] = file if isinstance(file, SourceFile) else file.made
-        made.tree = tree.File("", (), span=whole)
 
 
 class Assembly:

@@ -22,10 +22,16 @@ class Form:
     `word` names it where Python does not; `holds` says whether it calls a layer.
     """
 
-    refs: tuple[Ref, ...] = ()
-    sizes: tuple[Ref, ...] = ()
     word = "value"
     holds = False
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        return ()
+
+    @property
+    def sizes(self) -> tuple[Ref, ...]:
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +43,7 @@ class Infix(Form):
     right: Ref
 
     @property
-    def refs(self) -> tuple[Ref, ...]:  # type: ignore[override]
+    def refs(self) -> tuple[Ref, ...]:
         return (self.left, self.right)
 
 
@@ -49,7 +55,7 @@ class Prefix(Form):
     operand: Ref
 
     @property
-    def refs(self) -> tuple[Ref, ...]:  # type: ignore[override]
+    def refs(self) -> tuple[Ref, ...]:
         return (self.operand,)
 
 
@@ -60,7 +66,7 @@ class Literal(Form):
     value: Ref
 
     @property
-    def refs(self) -> tuple[Ref, ...]:  # type: ignore[override]
+    def refs(self) -> tuple[Ref, ...]:
         return (self.value,)
 
 

@@ -25,11 +25,11 @@ class Called(Form):
     holds: bool = False
 
     @property
-    def refs(self) -> tuple[Ref, ...]:  # type: ignore[override]
+    def refs(self) -> tuple[Ref, ...]:
         return (*self.arguments, *(r for _, r, _ in self.keywords))
 
     @property
-    def sizes(self) -> tuple[Ref, ...]:  # type: ignore[override]
+    def sizes(self) -> tuple[Ref, ...]:
         return tuple(r for item in self.items or () for r in item.refs)
 
 

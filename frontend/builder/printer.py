@@ -118,8 +118,8 @@ class _Printer:
         follow = []  # options whose default is another one: Python settles that in the body
         for argument in layer.arguments:
             text = argument.name
-            if _names(argument.default) & self.options:
-                follow.append(argument)
+            if argument.default is not None and _names(argument.default) & self.options:
+                follow.append((argument.name, argument.default))
                 arguments.append(f"{text}=None")
                 continue
             if argument.type is not None:
@@ -138,15 +138,14 @@ class _Printer:
             self.put(head)
         else:
             self.put(f"def {layer.name}(")
-            for argument in arguments:
-                self.put(f"    {argument},")
+            for written in arguments:
+                self.put(f"    {written},")
             self.put(f"){results}:")
         self.indent += 1
         if layer.doc:
             self._doc(layer.doc)
-        for option in follow:
-            name, given = option.name, self.expr(option.default)
-            self.put(f"{name} = {given} if {name} is None else {name}")
+        for name, given in follow:
+            self.put(f"{name} = {self.expr(given)} if {name} is None else {name}")
         self._block(layer.body)
         self.indent -= 1
 

@@ -268,9 +268,9 @@ def cond(
     trace = in_layer("nw.cond", frame)
     site = Site.of(frame)
     if isinstance(condition, bool):
-        if condition or otherwise is not None:
-            return (then if condition else otherwise)()  # type: ignore[misc]
-        return None
+        if condition:
+            return then()
+        return None if otherwise is None else otherwise()
     places = site.arguments(2 if otherwise is None else 3)
     asked: Any = condition
     if not isinstance(condition, _Train):
