@@ -139,6 +139,9 @@ def _parameters(module: Any) -> str:
 )
 @click.option("--json", "as_json", is_flag=True, help="That table as JSON.")
 @click.option(
+    "--python", "as_python", is_flag=True, help="The model file in the notation of Python instead."
+)
+@click.option(
     "--print-after", "print_after", multiple=True, metavar="PASS", help="What a pass changed."
 )
 @teaches
@@ -149,11 +152,15 @@ def show(
     after: str | None,
     parameters: bool,
     as_json: bool,
+    as_python: bool,
     print_after: tuple[str, ...],
 ) -> None:
     """Show what Netwright makes of MODEL: its intermediate form, or its parameters."""
     from . import driver
 
+    if as_python:
+        click.echo(driver.in_python(model), nl=False)
+        return
     loaded = driver.load(model, dict(settings), entry)
     if parameters or as_json:
         _show_parameters(loaded.module, as_json)

@@ -93,6 +93,23 @@ def load_python(entry: PythonLayer, overrides: Mapping[str, Any] | None = None) 
         raise InputError([told(d, unbound) for d in error.diagnostics], error.sources) from None
 
 
+def in_python(path: Path) -> str:
+    """A model file in the notation of Python; comments are not kept.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    from .frontend.builder.printer import to_python
+    from .frontend.names import load as read
+
+    path = model_path(Path(path))
+    diagnostics = Diagnostics()
+    file = read(path, diagnostics)
+    diagnostics.raise_errors()
+    assert file is not None
+    return to_python(file.tree, {p.stem for p in path.parent.glob("*.nw")})
+
+
 def _checked(
     path: Path,
     file: SourceFile,

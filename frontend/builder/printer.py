@@ -6,12 +6,14 @@ What is decided by options is Python's own `if`; what is decided by `train`, con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from .. import tree
+from .mentions import assigned, dim_names, names_in
 
 _WIDTH = 100
+_IN_A_ROW = 4  # dims declared by one statement
 # How tightly Python binds: `and`, `or` and `not` are its `&`, `|` and `~`.
 _ATOM, _POWER, _SIGN, _PRODUCT, _SUM, _SHIFT, _AND, _OR, _COMPARE = range(9, 0, -1)
 _LEVEL = {
@@ -40,7 +42,7 @@ class _Printer:
         self.glossary = {d.name: d for i in file.items if isinstance(i, tree.Dims) for d in i.items}
         self.consts = {c.name: c for i in file.items if isinstance(i, tree.Consts) for c in i.items}
         self.imports = [i.name for i in file.items if isinstance(i, tree.Import)]
-        names = {n for layer in self.layers.values() for n in _assigned(layer.body)} | {
+        names = {n for layer in self.layers.values() for n in assigned(layer.body)} | {
             a.name for layer in self.layers.values() for a in layer.arguments
         }
         self.alias = {n: f"{n}_" if n in names else n for n in self.imports}
@@ -50,7 +52,12 @@ class _Printer:
         self.helpers = 0
 
     def put(self, text: str = "") -> None:
-        self.lines.append("    " * self.indent + text if text else "")
+        self.lines += _folded(text, "    " * self.indent) if text else [""]
+
+    def gap(self) -> None:
+        """A blank line, but for the first one of a block."""
+        if self.lines[-1] and not self.lines[-1].endswith(":"):
+            self.put()
 
     def run(self) -> str:
         if self.file.doc:
@@ -77,7 +84,7 @@ class _Printer:
 
     def _glossary(self) -> None:
         free = [n for n, d in self.glossary.items() if d.size is None]
-        others = [n for n in _dim_names(self.file) if n not in self.glossary]
+        others = [n for n in dim_names(self.file) if n not in self.glossary]
         for names in (free, others):
             if names:
                 self.put(f'{", ".join(names)} = nw.dims("{" ".join(names)}")')
@@ -85,10 +92,13 @@ class _Printer:
         left += [("const", c.name, c.value) for c in self.consts.values()]
         done = {*free, *others}
         while left:  # Python declares before it uses
-            ready = [e for e in left if _names(e[2]) & {n for _, n, _ in left} <= {e[1]}]
-            for kind, name, value in ready or left[:1]:
-                self.put(f"{name} = nw.{kind}({name}={self.expr(value)})")
-                done.add(name)
+            ready = [e for e in left if not names_in(e[2]) & {n for _, n, _ in left}] or left[:1]
+            for kind in ("dims", "const"):
+                given = [(n, f"{n}={self.expr(v)}") for k, n, v in ready if k == kind]
+                for start in range(0, len(given), _IN_A_ROW):
+                    names, sizes = zip(*given[start : start + _IN_A_ROW], strict=True)
+                    self.put(f"{', '.join(names)} = nw.{kind}({', '.join(sizes)})")
+            done |= {name for _, name, _ in ready}
             left = [e for e in left if e[1] not in done]
 
     def _ordered(self) -> list[tree.Layer]:
@@ -98,7 +108,7 @@ class _Printer:
         def visit(layer: tree.Layer) -> None:
             if layer.name not in done:
                 for argument in layer.arguments:
-                    for name in _names(argument.default):
+                    for name in names_in(argument.default):
                         if name in self.layers and self.layers[name] is not layer:
                             visit(self.layers[name])
                 done[layer.name] = layer
@@ -118,7 +128,7 @@ class _Printer:
         follow = []  # options whose default is another one: Python settles that in the body
         for argument in layer.arguments:
             text = argument.name
-            if argument.default is not None and _names(argument.default) & self.options:
+            if argument.default is not None and names_in(argument.default) & self.options:
                 follow.append((argument.name, argument.default))
                 arguments.append(f"{text}=None")
                 continue
@@ -225,7 +235,7 @@ class _Printer:
         return f"{call}({', '.join(given)})"
 
     def _if(self, node: tree.If) -> None:
-        names = {n for n in _names(node.condition) if n == "train" or self._means(n)}
+        names = {n for n in names_in(node.condition) if n == "train" or self._means(n)}
         if names <= self.options - self.values:
             values = set(self.values)
             self.put(f"if {self._own(node.condition)}:")
@@ -241,7 +251,7 @@ class _Printer:
         self._cond(node)
 
     def _cond(self, node: tree.If) -> None:
-        then, orelse = _assigned(node.then), _assigned(node.orelse)
+        then, orelse = assigned(node.then), assigned(node.orelse)
         results = [
             n
             for n in dict.fromkeys([*then, *orelse])
@@ -255,6 +265,7 @@ class _Printer:
             self.helpers += 1
             name = f"_arm{self.helpers}"
             given = ", ".join(f"{n}={n}" for n in own if n in self.values)
+            self.gap()
             self.put(f"def {name}({given}):")
             values = set(self.values)
             with self._indented():
@@ -263,10 +274,11 @@ class _Printer:
                 if results:
                     self.put(f"return {', '.join(results)}")
             self.values = values
+            self.put()
             arms.append(name)
         condition = node.condition
         asked = self.expr(condition)
-        if _names(condition) == {"train"}:
+        if names_in(condition) == {"train"}:
             asked = "~nw.train" if isinstance(condition, tree.Unary) else "nw.train"
         left = f"{', '.join(results)} = " if results else ""
         if not arms[0]:
@@ -279,9 +291,10 @@ class _Printer:
         name = f"_step{self.helpers}"
         carry = [k.name for k in node.carry]
         given = [*(k.name for k in node.inputs), *carry]
-        own = [n for n in _assigned(node.body) if n in self.values and n not in given]
+        own = [n for n in assigned(node.body) if n in self.values and n not in given]
         inputs = [self._keyword(k) for k in node.inputs]
         first = ", ".join(f'"{k.name}": {self.expr(k.value)}' for k in node.carry)
+        self.gap()
         self.put(f"def {name}({', '.join([*given, *(f'{n}={n}' for n in own)])}):")
         values = set(self.values)
         self.values |= set(given)
@@ -294,6 +307,7 @@ class _Printer:
                 else:
                     self._statement(statement)
             self.put(f"return {_tuple(carry)}, {emitted}")
+        self.put()
         self.values = values | set(carry)
         targets = _tuple([t.id for t in node.targets]) if node.targets else "_"
         more = [f"carry={{{first}}}"] if carry else []
@@ -412,58 +426,26 @@ class _Printer:
         return text if item.value is None else f"{text} : {self.expr(item.value)}"
 
 
+def _folded(text: str, margin: str) -> list[str]:
+    """A line, or several where it is too long: the arguments of its last call one by one."""
+    if len(margin) + len(text) <= _WIDTH or not text.endswith((")", "),")):
+        return [margin + text]
+    comma = "," if text.endswith(",") else ""
+    depth, start, commas = 0, 0, [len(text) - 1 - len(comma)]
+    for place in range(commas[0], -1, -1):
+        depth += {")": 1, "]": 1, "}": 1, "(": -1, "[": -1, "{": -1}.get(text[place], 0)
+        if depth == 1 and text[place] == ",":
+            commas.insert(0, place)
+        if depth == 0:
+            start = place
+            break
+    if '"' in text[start:] and "," in "".join(text[start:].split('"')[1::2]):
+        return [margin + text]  # a comma in a text is none between arguments
+    lines = [margin + text[: start + 1]]
+    for before, after in zip([start, *commas], commas, strict=False):
+        lines += _folded(text[before + 1 : after].strip() + ",", margin + "    ")
+    return [*lines, f"{margin}){comma}"]
+
+
 def _tuple(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"({', '.join(names)})" if names else "None"
-
-
-def _assigned(statements: Iterable[tree.Statement]) -> list[str]:
-    """Names that statements bind, in order."""
-    found: dict[str, None] = {}
-    for node in statements:
-        match node:
-            case tree.Assign(targets=targets):
-                found |= {t.id: None for t in targets if t.id != "_"}
-            case tree.Scan(targets=targets, carry=carry):
-                found |= {k.name: None for k in carry} | {t.id: None for t in targets}
-            case tree.Param(name=name) | tree.State(name=name) | tree.Use(name=name):
-                found[name] = None
-            case tree.If(then=then, orelse=orelse):
-                found |= dict.fromkeys([*_assigned(then), *_assigned(orelse)])
-    return list(found)
-
-
-def _walk(node: object, visit: Callable[[tree.Node], None]) -> None:
-    if isinstance(node, tree.Node):
-        visit(node)
-        for inner in vars(node).values():
-            _walk(inner, visit)
-    elif isinstance(node, tuple):
-        for inner in node:
-            _walk(inner, visit)
-
-
-def _names(node: tree.Expr | None) -> set[str]:
-    """Names in an expression."""
-    found: set[str] = set()
-    _walk(node, lambda n: found.add(n.id) if isinstance(n, tree.Name) else None)
-    return found
-
-
-def _dim_names(file: tree.File) -> list[str]:
-    """Dims that are named anywhere but in `dims:`, in order: between brackets, and in types."""
-    found: dict[str, None] = {}
-    layers = {i.name for i in file.items if isinstance(i, tree.Layer)}
-
-    def visit(node: tree.Node) -> None:
-        if isinstance(node, tree.Item | tree.TypeExpr | tree.Use | tree.Scan):
-            parts: object = node
-            if isinstance(node, tree.Use | tree.Scan):
-                parts = node.along
-            _walk(parts, take)
-
-    def take(node: tree.Node) -> None:
-        if isinstance(node, tree.Name) and node.id[:1].isupper() and node.id not in layers:
-            found[node.id] = None
-
-    _walk(file, visit)
-    return list(found)
