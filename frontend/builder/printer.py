@@ -439,8 +439,10 @@ def _folded(text: str, margin: str) -> list[str]:
         if depth == 0:
             start = place
             break
-    if '"' in text[start:] and "," in "".join(text[start:].split('"')[1::2]):
-        return [margin + text]  # a comma in a text is none between arguments
+    called = text[:start].endswith("]") or text[start - 1 : start].isidentifier()
+    quoted = "".join(text[start:].split('"')[1::2])
+    if not called or "," in quoted:
+        return [margin + text]  # a comma there would mean another thing
     lines = [margin + text[: start + 1]]
     for before, after in zip([start, *commas], commas, strict=False):
         lines += _folded(text[before + 1 : after].strip() + ",", margin + "    ")
