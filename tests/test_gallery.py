@@ -32,10 +32,11 @@ class Published:
 
     Attributes:
         file: in the gallery, without its ending.
-        parameters: how many there are, of the file's default loss.
+        parameters: how many there are, of the entry.
         source: where that number is from.
         sizes: those that are not the file's own.
         states: how many numbers are kept beside the parameters.
+        entry: the loss or model; by default the file's last loss.
     """
 
     file: str
@@ -43,6 +44,7 @@ class Published:
     source: str
     sizes: Mapping[str, Any] = field(default_factory=dict)
     states: int = 0
+    entry: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ class Small:
     file: str
     sizes: Mapping[str, Any]
     batch: Mapping[str, np.ndarray]
+
+
+def bools(*shape: int) -> np.ndarray:
+    """A mask, of which the first of each row is true."""
+    mask = np.random.default_rng(0).random(shape) < 0.6
+    mask[..., 0] = True
+    return mask
 
 
 def ids(below: int, *shape: int) -> np.ndarray:
@@ -66,15 +75,65 @@ def floats(*shape: int) -> np.ndarray:
 
 PUBLISHED = [
     Published("gpt2", 124_439_808, "transformers, GPT2LMHeadModel of openai-community/gpt2"),
+    Published("llama2", 6_738_415_616, "transformers, LlamaForCausalLM of Llama-2-7b"),
+    Published("llama3", 8_030_261_248, "model card of meta-llama/Llama-3.1-8B"),
+    Published(
+        "llama3",
+        70_553_706_496,
+        "model card of meta-llama/Llama-3.1-70B",
+        {"L": 80, "D": 8192, "F": 28672, "R": 8},
+    ),
+    Published(
+        "llama3",
+        405_853_388_800,
+        "model card of meta-llama/Llama-3.1-405B",
+        {"L": 126, "D": 16384, "F": 53248, "R": 16},
+    ),
+    Published("mistral", 7_241_732_096, "model card of mistralai/Mistral-7B-v0.1"),
+    Published("gemma", 2_506_172_416, "model card of google/gemma-2b"),
+    Published("bert", 109_482_240, "transformers, BertModel of bert-base-uncased", entry="BERT"),
+    Published("t5", 60_506_624, "transformers, T5ForConditionalGeneration of t5-small"),
+    Published("vit", 86_567_656, "torchvision, vit_b_16"),
+    Published("whisper", 37_184_640, "openai/whisper, the model tiny"),
+    Published("mixer", 59_880_472, "timm, mixer_b16_224"),
 ]
 
+TINY = {"V": 20, "L": 2, "D": 16, "F": 24, "K": 8}
+TEXT = {"tokens": ids(20, 2, 6), "targets": ids(20, 2, 6)}
+IMAGES = {"image": floats(2, 8, 12, 3), "label": ids(5, 2)}
 SMALL = [
     Small(
         "gpt2",
         {"V": 20, "Ctx": 8, "L": 2, "D": 16, "G": 2},
-        {"tokens": ids(20, 2, 6), "targets": ids(20, 2, 6)},
+        TEXT,
+    ),
+    Small("llama2", {**TINY, "G": 2}, TEXT),
+    Small("llama3", {**TINY, "G": 2, "R": 2, "context": 4}, TEXT),
+    Small("mistral", {**TINY, "G": 2, "R": 2, "window": 3}, TEXT),
+    Small("gemma", {**TINY, "R": 2}, TEXT),
+    Small(
+        "bert",
+        {"V": 20, "Ctx": 8, "L": 2, "D": 16, "G": 2},
+        {
+            **TEXT,
+            "segments": ids(2, 2, 6),
+            "live": bools(2, 6),
+            "hidden": bools(2, 6),
+            "follows": ids(2, 2),
+        },
+    ),
+    Small("t5", {**TINY, "G": 2}, {**TEXT, "source": ids(19, 2, 5), "live": bools(2, 5)}),
+    Small("vit", {"P": 4, "Y": 8, "X": 12, "L": 2, "D": 16, "G": 2, "Classes": 5}, IMAGES),
+    Small(
+        "whisper",
+        {"V": 20, "Ctx": 8, "L": 2, "N": 2, "D": 16, "G": 2, "Mel": 4, "Frame": 12},
+        {**TEXT, "audio": floats(2, 12, 4)},
+    ),
+    Small(
+        "mixer", {"P": 4, "Y": 8, "X": 12, "L": 2, "D": 16, "F": 24, "M": 8, "Classes": 5}, IMAGES
     ),
 ]
+FAST = ("gpt2",)  # trained with the fast tests; the others with the slow ones
 
 
 def program(model: nw.Model) -> ModuleType:
@@ -94,7 +153,7 @@ def test_every_file_is_in_both_tables():
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda p: f"{p.file}-{p.parameters}")
 def test_parameters_as_published(published):
     start = time.process_time()
-    model = nw.load(GALLERY / f"{published.file}.nw", **published.sizes)
+    model = nw.load(GALLERY / f"{published.file}.nw", published.entry, **published.sizes)
     assert time.process_time() - start <= SECONDS
     found = census(model.module)
     assert found.parameters == published.parameters
@@ -108,7 +167,10 @@ def test_short_and_documented(path):
     assert text.startswith('"""') and len(text.splitlines()) <= LINES
 
 
-@pytest.mark.parametrize("small", SMALL, ids=lambda s: s.file)
+@pytest.mark.parametrize(
+    "small",
+    [pytest.param(s, id=s.file, marks=[pytest.mark.slow] * (s.file not in FAST)) for s in SMALL],
+)
 def test_trains(small):
     """The loss falls on a batch seen again and again, and every parameter takes part in that."""
     model = nw.load(GALLERY / f"{small.file}.nw", **small.sizes)
