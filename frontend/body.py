@@ -10,7 +10,8 @@ from . import tree
 from .conditions import condition
 from .constants import Mistake
 from .instances import InstanceBuilder
-from .values import BROKEN, Many, StateName, Val, Values
+from .reading import BROKEN, Many, StateName, Val
+from .values import Values
 from .wording import bound_by, corrected, count, meant, wrapped, written
 
 COLUMNS = (  # of the log

@@ -13,6 +13,7 @@ from .brackets import brackets, fans, form
 from .constants import Mistake, OpRef, is_constant, plain
 from .masking import call_masked
 from .options import allowed, fitting
+from .reading import Many, Val
 from .wording import assigned, corrected, count, meant, spoken, written
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def call_op(body: Values, ref: OpRef, node: tree.Call, labels, chosen: bool = Fa
     What fills a parameter may be chosen too. It is told its fan-in and fan-out; one that does not
     ask for them, such as `zeros`, draws the whole array all the same.
     """
-    from .values import Many, Val
-
     name = given_name = ref.name
     preset = dict(ref.given)
     name = RENAMED[name] if name in RENAMED and node.dims is None else name
@@ -293,8 +292,6 @@ def _salt(body: Values, op: str) -> int:
 
 def _dropout(body: Values, node: tree.Call, operands, attrs, labels) -> Any:
     """Dropout, in training only; at rate 0 there is nothing to draw."""
-    from .values import Val
-
     if attrs["rate"] == 0 or body.training is False:
         return Val(operands[0], node.span)
     if body.training:

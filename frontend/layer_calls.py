@@ -11,9 +11,8 @@ from . import tree
 from .constants import LayerRef, Mistake, is_constant, plain
 from .instances import BuiltVariant, ChildRecord, InstanceBuilder
 from .matching import Matcher
-from .shared import Pending
+from .reading import Many, Val
 from .uses import instance
-from .values import Many, Val
 from .variants import elaborate_variant
 from .wording import corrected, count, listed, meant, written
 
@@ -407,31 +406,3 @@ def _values(variant: Variant):
     yield from variant.inputs
     for op in walk(variant.ops):
         yield from op.results
-
-
-def parameter_dims(
-    body: Values, builder: InstanceBuilder, variable, path: list[str], node
-) -> tuple[Dim, ...]:
-    """The caller's dims of a parameter read by `instance.parameter`."""
-    dims = []
-    for dim in variable.order:
-        current: Dim | Pending | None = dim
-        level: InstanceBuilder | None = builder
-        while level is not None and level is not body.instance and isinstance(current, Dim):
-            name = next((n for n, b in level.bound.items() if b == current), None)
-            found = level.outside.get(name) if name is not None else None
-            if found is None:
-                origin = level.origins.get(current)
-                found = body.instance.find_dim(origin[1]) if origin is not None else None
-                current, level = found, body.instance
-            else:
-                current, level = found, level.parent
-        if not isinstance(current, Dim):
-            raise body.shared.error(
-                "dim-not-there",
-                f"{dim.name} of this parameter has no name here",
-                node.span,
-                facts=(f"give it one at the use: [{dim.name} = …]",),
-            )
-        dims.append(current)
-    return tuple(dims)

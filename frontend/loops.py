@@ -8,6 +8,7 @@ from ..ir.core import Op, Region, Type, Value, attributes
 from ..ir.diagnostics import Place, Span
 from . import tree
 from .constants import Mistake, is_constant
+from .reading import OneBranch, StateName, Val
 from .wording import corrected, count, listed
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ def if_train(
     orelse: tuple[tree.Statement, ...],
 ) -> None:
     """A branch on `train`: names and states that either branch changes become its results."""
-    from .values import OneBranch, StateName, Val
-
     if "train" in body.inside:
         raise body.shared.error(
             "train-inside-train", "this branch on train is inside another", node.span,
@@ -106,8 +105,6 @@ def _assigned_at(bound: Any) -> Span | None:
 
 def _ids(body: Body, ends: list, given: list[Any], node: tree.If) -> list[int]:
     """Ids of what each branch binds a name to; a constant becomes a value of its branch."""
-    from .values import Val
-
     kinds = [body.builder.type(g.id).kind for g in given if isinstance(g, Val)]
     ids = []
     for end, g in zip(ends, given, strict=True):
@@ -122,8 +119,6 @@ def _ids(body: Body, ends: list, given: list[Any], node: tree.If) -> list[int]:
 
 def scan(body: Body, node: tree.Scan) -> None:
     """A loop along a dim, with what it carries and what it emits."""
-    from .values import Val
-
     inst, builder = body.instance, body.builder
     along = inst.dim(node.along.id, node.along.span, body.declared)
     body.statement = node.targets[0].id if node.targets else "scan"

@@ -8,10 +8,10 @@ from ..ir.core import Op, attributes
 from ..ir.ops.common import check_bool, check_mask
 from ..ir.registry import OpDef, ShapeError
 from . import tree
-from .shape_errors import shape_mistake
+from .reading import Val
 
 if TYPE_CHECKING:
-    from .values import Val, Values
+    from .values import Values
 
 LEAST_INT, GREATEST_INT = -(2**31), 2**31 - 1
 
@@ -49,6 +49,8 @@ def call_masked(
     except ShapeError as error:
         if len(inputs) > 1 and error.operand == 1:
             error.operand = len(inputs)
+        from .shape_errors import shape_mistake
+
         raise shape_mistake(body, error, definition.name, operands, node, words) from None
     if how == "mean":
         return _mean(body, definition.name, inputs[0], mask, node, labels, given, attrs)

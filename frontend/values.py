@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 from ..ir.build import Builder
@@ -14,7 +13,8 @@ from ..ir.size import Size, SizeError
 from . import tree
 from .constants import LayerRef, Mistake, OpRef, fold_unary, is_constant, plain
 from .instances import ChildRecord, InstanceBuilder
-from .wording import corrected, dotted, meant, spoken, written
+from .reading import BROKEN, Many, StateName, Val, read_member, read_name
+from .wording import corrected, dotted, spoken, written
 
 INFIX = {
     "+": "add",
@@ -33,43 +33,6 @@ INFIX = {
     "and": "logical_and",
     "or": "logical_or",
 }
-
-
-@dataclass(frozen=True)
-class Val:
-    """A value, and the words that gave it."""
-
-    id: int
-    span: Span
-
-
-@dataclass(frozen=True)
-class Many:
-    """The results of a call that gives several."""
-
-    values: tuple[Val, ...]
-    span: Span
-
-
-@dataclass(frozen=True)
-class StateName:
-    """A state; reading it gives its newest value."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class OneBranch:
-    """A name that only one branch of an `if train` assigns."""
-
-    span: Span
-
-
-class Broken:
-    """What a name is bound to when the statement that should bind it was wrong."""
-
-
-BROKEN = Broken()
 
 
 class Values:
@@ -213,9 +176,9 @@ class Values:
             case tree.Number() | tree.Constant():
                 return node.value
             case tree.Name():
-                return self._name(node)
+                return read_name(self, node)
             case tree.Member():
-                return self._member(node)
+                return read_member(self, node)
             case tree.Unary(op=op, operand=operand):
                 inner = self.single(self.expr(operand), operand)
                 if is_constant(inner):
@@ -272,142 +235,6 @@ class Values:
     def hides(self, node: tree.Name) -> bool:
         """Whether a name is bound in this body, whatever else it means."""
         return node.id in self.names and not isinstance(node, tree.Global)
-
-    def _name(self, node: tree.Name) -> Any:
-        name = node.id
-        inst = self.instance
-        if self.hides(node):
-            return self._bound(node, self.names[name])
-        if name in inst.broken:
-            raise Mistake
-        if name in inst.options or name in inst.file.consts or inst.find_dim(name, self.declared):
-            value = inst.try_constant(node, self.declared)
-            if value is NotImplemented:
-                inst.dim(name, node.span, self.declared)
-            if isinstance(value, OpRef | LayerRef):
-                raise self.shared.error(
-                    "not-a-value",
-                    f"{name} is an op or a layer, not a value",
-                    node.span,
-                    help=f"{name}(…)",
-                )
-            return value
-        if name == "train":
-            raise self.shared.error(
-                "train-as-value",
-                "`train` is not a value: it is asked by `if`",
-                node.span,
-                help="if train:",
-            )
-        if name in names() or name in inst.file.layers:
-            what = "an op" if name in names() else "a layer"
-            raise self.shared.error(
-                "not-a-value", f"{name} is {what}, not a value", node.span, help=f"{name}(…)"
-            )
-        raise inst.unknown_name(node, [n for n, v in self.names.items() if v is not BROKEN])
-
-    def _bound(self, node: tree.Name, bound: Any) -> Any:
-        if bound is BROKEN:
-            raise Mistake
-        if isinstance(bound, StateName):
-            return Val(self.states[bound.name], node.span)
-        if isinstance(bound, Val):
-            return Val(bound.id, node.span)
-        if isinstance(bound, OneBranch):
-            raise self.shared.error(
-                "one-branch",
-                f"only one branch gives {node.id} a value",
-                node.span,
-                places=(Place(bound.span, "assigned here, and not in the other branch"),),
-                help=f"give {node.id} a value before the branch, or in both",
-            )
-        if isinstance(bound, ChildRecord):
-            raise self.shared.error(
-                "not-a-value",
-                f"{node.id} is an instance of {bound.builder.layer.name}, not a value",
-                node.span,
-                help=f"{node.id}(…)",
-            )
-        return bound
-
-    def _member(self, node: tree.Member) -> Any:
-        parts: list[str] = []
-        base: tree.Name | tree.Member = node
-        while isinstance(base, tree.Member):
-            parts.append(base.name)
-            base = base.base
-        parts.append(base.id)
-        parts.reverse()
-        record = self.names.get(parts[0])
-        if record is BROKEN:
-            raise Mistake
-        for index, part in enumerate(parts[:-1]):
-            if index:
-                assert isinstance(record, ChildRecord)
-                record = record.builder.children.get(part)
-            if not isinstance(record, ChildRecord):
-                raise self._not_an_instance(node, parts, index)
-            if record.child.mode != "one":
-                along = record.child.along
-                raise self.shared.error(
-                    "one-of-several",
-                    f"{'.'.join(parts[: index + 1])} has {along} copies, "
-                    f"so there is not one {parts[-1]}",
-                    node.span,
-                    places=(Place(record.child.span, "made here"),) if record.child.span else (),
-                    help="let the layer return what is needed: results come back stacked "
-                    f"along {along}",
-                )
-        assert isinstance(record, ChildRecord)
-        builder = record.builder
-        variable = builder.params.get(parts[-1])
-        if variable is None:
-            if parts[-1] in builder.broken:
-                raise Mistake
-            lead = ".".join(parts[:-1]) + "."
-            raise self.shared.error(
-                "unknown-parameter",
-                f"{builder.layer.name} has no parameter {parts[-1]}"
-                if parts[-1] not in builder.states
-                else f"{parts[-1]} is a state of {builder.layer.name}; only parameters are read so",
-                node.span,
-                facts=(f"it has {', '.join(builder.params)}",) if builder.params else (),
-                help=meant(self.shared.diagnostics, node.span, parts[-1], builder.params, lead),
-            )
-        from .layer_calls import parameter_dims
-
-        order = parameter_dims(self, builder, variable, parts[1:-1], node)
-        value = Value(-1, Type(variable.type.dtype, order), "", tuple((d,) for d in order))
-        attrs = attributes(name=variable.name, child=".".join(parts[:-1]))
-        return Val(
-            self.builder.append(Op("param", (), (value,), attrs, span=node.span))[0], node.span
-        )
-
-    def _not_an_instance(self, node: tree.Member, parts: list[str], index: int) -> Mistake:
-        """Report a name with dots that leads to no instance."""
-        inst, name = self.instance, parts[index]
-        if name in inst.broken or name in inst.file.missing:
-            return Mistake()
-        lead = "".join(f"{p}." for p in parts[:index])
-        record: Any = self.names.get(parts[0])
-        known = list(inst.children)
-        for part in parts[1:index] if index else ():
-            record = record.builder.children[part]
-        if index:
-            known = list(record.builder.children)
-        if name in inst.file.imports:
-            message = f"{'.'.join(parts)} is not a value: {name} is a file that is imported"
-            help = f"use … = {'.'.join(parts)}"
-        else:
-            message = f"{lead}{name} is not an instance"
-            help = meant(self.shared.diagnostics, node.span, name, known, lead)
-        return self.shared.error(
-            "unknown-name",
-            message,
-            node.span,
-            facts=("`instance.parameter` reads a parameter of an instance made by `use`",),
-            help=help,
-        )
 
     def _call(self, node: tree.Call, labels) -> Any:
         from . import calls, layer_calls

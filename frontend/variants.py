@@ -10,8 +10,8 @@ from . import tree
 from .body import Body
 from .constants import Mistake
 from .instances import BuiltVariant, InstanceBuilder
+from .reading import Val
 from .shared import Pending
-from .values import Val
 from .wording import assigned, corrected, count, listed, type_text, wrapped, written
 
 
