@@ -23,6 +23,7 @@ On the command line: `netwright --help`.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["Compiled", "InputError", "Model", "load"]
@@ -42,7 +43,8 @@ def __getattr__(name: str) -> Any:
         from . import models  # `nw.model` is a decorator
 
         return getattr(models, name)
-    if name.startswith("_"):
+    # `from . import driver` asks for the attribute first, and imports the module if there is none.
+    if name.startswith("_") or find_spec(f".{name}", __name__) is not None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .frontend.builder import notation
 

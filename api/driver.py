@@ -101,13 +101,15 @@ def in_python(path: Path) -> str:
     """
     from .frontend.builder.printer import to_python
     from .frontend.names import load as read
+    from .frontend.parser import parse
 
     path = model_path(Path(path))
     diagnostics = Diagnostics()
-    file = read(path, diagnostics)
+    read(path, diagnostics)
     diagnostics.raise_errors()
+    file = parse(diagnostics.sources[str(path)], str(path), diagnostics)
     assert file is not None
-    return to_python(file.tree, {p.stem for p in path.parent.glob("*.nw")})
+    return to_python(file, {p.stem for p in path.parent.glob("*.nw")})
 
 
 def _checked(

@@ -96,8 +96,8 @@ class _Printer:
             for kind in ("dims", "const"):
                 given = [(n, f"{n}={self.expr(v)}") for k, n, v in ready if k == kind]
                 for start in range(0, len(given), _IN_A_ROW):
-                    names, sizes = zip(*given[start : start + _IN_A_ROW], strict=True)
-                    self.put(f"{', '.join(names)} = nw.{kind}({', '.join(sizes)})")
+                    row, sizes = zip(*given[start : start + _IN_A_ROW], strict=True)
+                    self.put(f"{', '.join(row)} = nw.{kind}({', '.join(sizes)})")
             done |= {name for _, name, _ in ready}
             left = [e for e in left if e[1] not in done]
 
