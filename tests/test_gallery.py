@@ -145,6 +145,41 @@ def program(model: nw.Model) -> ModuleType:
     return emitted
 
 
+def page() -> str:
+    """The gallery's page: what there is, and how large."""
+    lines = [
+        "# Gallery",
+        "",
+        "Models as they were published, from one file each. `netwright check` proves their shapes, "
+        "`netwright show --parameters` lists what they hold:",
+        "",
+        "    netwright show examples/gallery/gpt2.nw --parameters",
+        "    netwright show examples/gallery/llama3.nw --parameters --set L=126 --set D=16384 "
+        "--set F=53248 --set R=16",
+        "",
+        "The table is written by `python -m pytest tests/test_gallery.py --update-golden`, which "
+        "also counts the parameters and trains each model for a few steps at a small size.",
+        "",
+        "| model | what it is | lines | parameters | where the number is from |",
+        "|---|---|--:|--:|---|",
+    ]
+    for p in PUBLISHED:
+        text = (GALLERY / f"{p.file}.nw").read_text()
+        what = " ".join(text.split('"""')[1].strip().split("\n\n")[0].split())
+        sizes = ", ".join(f"{n} = {s}" for n, s in p.sizes.items())
+        name = f"[{p.file}]({p.file}.nw)" + (f", {sizes}" if sizes else "")
+        count = len(text.splitlines())
+        lines.append(f"| {name} | {what} | {count} | {p.parameters:,} | {p.source} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_is_up_to_date(update_golden):
+    path = GALLERY / "README.md"
+    if update_golden:
+        path.write_text(page())
+    assert path.read_text() == page()
+
+
 def test_every_file_is_in_both_tables():
     files = {path.stem for path in GALLERY.glob("*.nw")}
     assert files == {p.file for p in PUBLISHED} == {s.file for s in SMALL}
