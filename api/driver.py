@@ -143,7 +143,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: everything that is wrong with it.
     """
-    from .frontend.recipe import read_recipe as read
+    from .frontend.recipe.reader import read_recipe as read
 
     diagnostics = Diagnostics()
     path = Path(path)
@@ -272,7 +272,7 @@ def program(
     from .backend.model import ModelWriter
     from .backend.program import ProgramFiles
     from .backend.train_script import inputs_of, small_params, train_script
-    from .frontend.recipe_fit import fit
+    from .frontend.recipe.fit import fit
     from .ir.placement import verify
     from .ir.plan import module_hash
 

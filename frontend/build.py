@@ -15,7 +15,7 @@ from lark import Transformer
 from ..ir.diagnostics import Diagnostic, Place, Span
 from . import tree
 from .lexer import Word
-from .stumble import quote
+from .syntax_errors.stumble import quote
 
 
 class Mistake(Exception):

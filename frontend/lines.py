@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..ir.diagnostics import Diagnostics, Span
-from . import layout_errors as errors
 from .lexer import Word, cut, starts_statement
+from .syntax_errors import layout as errors
 
 MOST_CHARACTERS = 1_000_000
 MOST_COLUMNS = 10_000

@@ -17,11 +17,11 @@ from lark.exceptions import UnexpectedToken
 from lark.lexer import Lexer
 
 from ..ir.diagnostics import Diagnostic, Diagnostics, Span
-from . import layout_errors as errors
 from . import tree
 from .build import Build, Mistake
 from .lexer import Word
 from .lines import MOST_NESTED, Line, Unreadable, read, too_deep
+from .syntax_errors import layout as errors
 
 MOST_ERRORS = 100
 
@@ -116,7 +116,7 @@ class _Parser:
         try:
             node = _grammar().parse(line.words, start=start)
         except UnexpectedToken as error:
-            from .syntax_errors import explain  # only who errs waits for it
+            from .syntax_errors.explain import explain  # only who errs waits for it
 
             self.sink.add(explain(line.words, start, error, self.rows))
             return None

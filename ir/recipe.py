@@ -1,8 +1,8 @@
 """The recipe: everything about a training run that is not the model. Its schema stands here, once.
 
 Each field of these dataclasses is a key of `recipe.toml`, and carries its form (type and bounds),
-its default and one line that says what it is. The reader (`frontend.recipe`), `to_toml` and the
-reference page (`recipe_reference`) go by them. Optimizers and schedules have optax's own names.
+its default and one line that says what it is. The reader (`frontend.recipe.reader`), `to_toml` and
+the reference page (`recipe_reference`) go by them. Optimizers and schedules have optax's own names.
 """
 
 # ruff: noqa: RUF009  (the fields are made by `key`)
@@ -247,7 +247,7 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe, valid in itself. Whether it fits a model is for `frontend.recipe_fit.fit` to say.
+    """A recipe, valid in itself. Whether it fits a model is for `frontend.recipe.fit.fit` to say.
 
     `file` is the path of `recipe.toml` and `places` where each key's value stands, by section and
     key (`train.steps`, `mesh.overrides.gpt.embed`); they do not count for equality.

@@ -88,7 +88,7 @@ def test_only_tests_import_flax():
         "netwright.ir.text",
         "netwright.frontend.elaborate",
         "netwright.frontend.builder.assembly",
-        "netwright.frontend.recipe",
+        "netwright.frontend.recipe.reader",
         "netwright.passes.layout",
         "netwright.passes.check",
         "netwright.backend.model",

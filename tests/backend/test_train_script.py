@@ -15,8 +15,8 @@ import pytest
 from netwright.backend.train_script import Input, inputs_of, small_params, train_script
 from netwright.frontend.elaborate import elaborate
 from netwright.frontend.names import load
-from netwright.frontend.recipe import read_recipe
-from netwright.frontend.recipe_fit import fit
+from netwright.frontend.recipe.fit import fit
+from netwright.frontend.recipe.reader import read_recipe
 from netwright.ir.diagnostics import Diagnostics
 from netwright.ir.optimizers import OPTIMIZERS, REQUIRED, SCHEDULES
 from netwright.ir.recipe import Data, Mesh, Optimizer, Precision, Recipe, Schedule, Train

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from netwright.frontend.elaborate import elaborate
 from netwright.frontend.names import load
-from netwright.frontend.recipe import read_recipe
-from netwright.frontend.recipe_fit import fit
+from netwright.frontend.recipe.fit import fit
+from netwright.frontend.recipe.reader import read_recipe
 from netwright.ir.diagnostics import Diagnostics, render
 from netwright.ir.optimizers import DECAY_MASKS, OPTIMIZERS, REQUIRED, SCHEDULES, STEPS
 from netwright.ir.recipe import SECTIONS, Recipe, keys_of, to_toml
@@ -355,7 +355,7 @@ def test_reading_loads_nothing_heavy(tmp_path):
     (tmp_path / "text.txt").write_text("x")
     script = (
         "import sys\n"
-        "from netwright.frontend.recipe import read_recipe\n"
+        "from netwright.frontend.recipe.reader import read_recipe\n"
         "from netwright.ir.diagnostics import Diagnostics\n"
         f"assert read_recipe({str(tmp_path / 'recipe.toml')!r}, Diagnostics())\n"
         "print([m for m in ('jax', 'numpy', 'optax', 'lark', 'networkx') if m in sys.modules])"

@@ -7,7 +7,7 @@ import tomllib
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from ..ir.diagnostics import Span
+from ...ir.diagnostics import Span
 
 DEEPEST = 40
 """Keys in keys: what is deeper is not a recipe."""

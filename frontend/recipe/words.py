@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..ir.diagnostics import nearest
-from ..ir.optimizers import OPTIMIZERS, SCHEDULES
-from ..ir.recipe import SECTIONS, Recipe, keys_of
-from ..ir.recipe_forms import Table, Text, toml
-from .recipe_values import ValueReader, short
+from ...ir.diagnostics import nearest
+from ...ir.optimizers import OPTIMIZERS, SCHEDULES
+from ...ir.recipe import SECTIONS, Recipe, keys_of
+from ...ir.recipe_forms import Table, Text, toml
 from .toml_scan import KeyPath
+from .values import ValueReader, short
 
 SYNONYMS = {
     "lr": "learning_rate", "rate": "learning_rate", "batch_size": "batch", "max_steps": "steps",

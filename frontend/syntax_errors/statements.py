@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..ir.diagnostics import Diagnostic, nearest
-from .lexer import KEYWORDS
+from ...ir.diagnostics import Diagnostic, nearest
+from ..lexer import KEYWORDS
 from .stumble import OPERATORS, VALUE_ENDS, Stumble
 
 _STARTERS = "import dims const layer model loss param state use if elif else emit return metric"

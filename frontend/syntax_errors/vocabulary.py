@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from ..ir.diagnostics import Diagnostic
-from .lexer import KEYWORDS, NUMBER
+from ...ir.diagnostics import Diagnostic
+from ..lexer import KEYWORDS, NUMBER
 from .stumble import OPERATORS, VALUE_ENDS, Stumble
 
 # What people write who come from elsewhere, and what it is here.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.diagnostics import Diagnostic
+from ...ir.diagnostics import Diagnostic
 from .stumble import OPERATORS, VALUE_ENDS, VALUE_STARTS, Stumble
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from lark.exceptions import UnexpectedToken
 
-from ..ir.diagnostics import Diagnostic
-from . import expression_errors, header_errors, statement_errors, word_errors
-from .lexer import Word
+from ...ir.diagnostics import Diagnostic
+from ..lexer import Word
+from . import expressions, headers, statements, vocabulary
 from .stumble import Stumble
 
 _VALUE = {"NAME", "NUMBER", "LPAR", "MINUS"}
@@ -40,7 +40,7 @@ def explain(
     """Why the parser stumbled over a line, in the reader's terms."""
     index = next((i for i, word in enumerate(words) if word is error.token), len(words))
     at = Stumble(words, index, start, set(error.accepts or error.expected), rows)
-    for rules in (word_errors, header_errors, statement_errors, expression_errors):
+    for rules in (vocabulary, headers, statements, expressions):
         for rule in rules.RULES:
             found = rule(at)
             if found is not None:

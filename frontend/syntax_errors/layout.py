@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..ir.diagnostics import Diagnostic, Place, Span
-from . import tree
-from .lexer import KEYWORDS, Word
+from ...ir.diagnostics import Diagnostic, Place, Span
+from .. import tree
+from ..lexer import KEYWORDS, Word
 
 if TYPE_CHECKING:
-    from .lines import Line
+    from ..lines import Line
 
 
 # Brackets.

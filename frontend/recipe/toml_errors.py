@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..ir.diagnostics import Diagnostics, Place
+from ...ir.diagnostics import Diagnostics, Place
 from .toml_scan import Document, Scanner, key_parts, span_between
 
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..ir.diagnostics import Diagnostics, Place, Span, nearest
-from ..ir.recipe_forms import Either, Flag, Form, Names, Real, Table, Text, Whole, Word, toml_name
+from ...ir.diagnostics import Diagnostics, Place, Span, nearest
+from ...ir.recipe_forms import Either, Flag, Form, Names, Real, Table, Text, Whole, Word, toml_name
 from .toml_scan import Document, KeyPath
 
 BAD: Any = object()

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..ir.diagnostics import Diagnostics, Span
-from ..ir.recipe import SECTIONS, Key, Recipe, keys_of
-from .recipe_checks import check_data, check_mesh
-from .recipe_options import read_options
-from .recipe_values import BAD, ValueReader, in_words
-from .recipe_words import unknown_key
+from ...ir.diagnostics import Diagnostics, Span
+from ...ir.recipe import SECTIONS, Key, Recipe, keys_of
+from .checks import check_data, check_mesh
+from .options import read_options
 from .toml_places import read as read_toml
 from .toml_scan import Document, KeyPath, key_parts
+from .values import BAD, ValueReader, in_words
+from .words import unknown_key
 
 OVERRIDES = "--set"
 """The name under which overrides are quoted."""

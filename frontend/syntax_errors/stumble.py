@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..ir.diagnostics import Diagnostic, Span
-from .lexer import Word
+from ...ir.diagnostics import Diagnostic, Span
+from ..lexer import Word
 
 VALUE_ENDS = frozenset(("NAME", "NUMBER", "TRUE", "FALSE", "NONE", "RPAR", "RSQB", "DOTS"))
 VALUE_STARTS = frozenset(("NAME", "NUMBER", "TRUE", "FALSE", "NONE", "LPAR"))

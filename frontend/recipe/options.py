@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..ir.diagnostics import Place
-from ..ir.optimizers import (
+from ...ir.diagnostics import Place
+from ...ir.optimizers import (
     DECAY_MASKS,
     DECAYS,
     OPTIMIZERS,
@@ -15,9 +15,9 @@ from ..ir.optimizers import (
     STEPS,
     option_form,
 )
-from ..ir.recipe import Optimizer
-from .recipe_values import BAD, ValueReader
-from .recipe_words import as_toml, unknown_option
+from ...ir.recipe import Optimizer
+from .values import BAD, ValueReader
+from .words import as_toml, unknown_option
 
 
 def read_options(reader: ValueReader, found: dict[str, Any]) -> None:

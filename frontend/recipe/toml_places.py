@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 
-from ..ir.diagnostics import Diagnostics, Span
+from ...ir.diagnostics import Diagnostics, Span
 from .toml_errors import SyntaxMistake, open_at
 from .toml_scan import Document, Scanner, Stuck, span_between
 

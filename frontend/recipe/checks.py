@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..ir.diagnostics import Place, nearest
-from .recipe_values import BAD, ValueReader, short
+from ...ir.diagnostics import Place, nearest
+from .values import BAD, ValueReader, short
 
 TOKENS = ("tokens", "targets")
 ROLES = ("source", "source_live", "source_count", "target_in", "target_out", "target_live")

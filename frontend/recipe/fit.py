@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..ir.diagnostics import Diagnostics, Span, nearest
-from ..ir.recipe import Recipe
-from .recipe_checks import OFFERS, TOKENS
+from ...ir.diagnostics import Diagnostics, Span, nearest
+from ...ir.recipe import Recipe
+from .checks import OFFERS, TOKENS
 
 if TYPE_CHECKING:
-    from ..ir.core import Module
+    from ...ir.core import Module
 
 
 @dataclass(frozen=True)
@@ -265,8 +265,8 @@ class _Fitter:
         return tuple(found)
 
     def _paths(self) -> None:
-        from ..ir.plan import SECTIONS as PLANNED
-        from ..ir.plan import keys
+        from ...ir.plan import SECTIONS as PLANNED
+        from ...ir.plan import keys
 
         recipe = self.recipe
         decided = [
@@ -307,7 +307,7 @@ class _Fitter:
 
     def _frozen(self) -> None:
         """What is frozen has parameters, and leaves some to be trained."""
-        from ..ir.plan import keys
+        from ...ir.plan import keys
 
         freeze = self.recipe.train.freeze
         parts = [path.split(".") for path in keys(self.module)["param"]] if freeze else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.diagnostics import Diagnostic
+from ...ir.diagnostics import Diagnostic
 from .stumble import Stumble
 
 _SIZE_WORDS = ("NUMBER", "STAR", "PLUS", "MINUS", "DIVIDE", "EQUALS", "ARROW", "POWER")

@@ -1,0 +1,1 @@
+"""The recipe: reading `recipe.toml`, and fitting it to a model."""

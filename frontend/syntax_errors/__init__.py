@@ -1,0 +1,1 @@
+"""What is said about lines that are not in the language."""
