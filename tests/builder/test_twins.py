@@ -22,6 +22,8 @@ BY_HAND = {
     "digits": ("digits/model.nw", "digit"),
     "pronounce": ("pronounce/model.nw", "sounds"),
     "shakespeare": ("shakespeare/model.nw", "next_token"),
+    "gpt2": ("gallery/gpt2.nw", "next_token"),
+    "lm1b": ("flax/lm1b.nw", "next_token"),
 }
 FILES = sorted(p for p in EXAMPLES.rglob("*.nw") if p.stem != "train")
 CHAPTERS = sorted(p.stem for p in LIBRARY.glob("*.nw"))
