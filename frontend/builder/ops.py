@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ...ir.registry import lookup, names
 from .brackets import bracketed
 from .checks import checked
 from .expressions import CURRENT, Value, made
@@ -51,6 +52,7 @@ class Op:
 
     def __init__(self, name: str, items: tuple[Bracketed, ...] | None = None):
         self.name, self.items = name, items
+        self.__doc__ = lookup(name).doc
 
     def __getitem__(self, key: Any) -> Op:
         site = Site.here()
@@ -83,7 +85,6 @@ class Op:
 
 def ops() -> tuple[str, ...]:
     """The names of the ops that a model may use."""
-    from ...ir.registry import lookup, names
     from ..calls import HIDDEN
 
     return tuple(n for n in names() if lookup(n).family not in HIDDEN)

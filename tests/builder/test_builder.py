@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import netwright as nw
 import pytest
+from click.testing import CliRunner
+from netwright.cli import main
 from netwright.ir.text import show
 from trials_text import labels, module_of_text
 from twins import difference, module_at
@@ -376,3 +379,18 @@ def test_a_loss_in_python_is_compiled_and_trained():
     assert "def digit" in program.source or "def loss" in program.source
     written = nw.load(EXAMPLES / "mlp", H=8).compile()
     assert program.sources["plan.json"] == written.sources["plan.json"]
+    bare = [
+        re.sub(r"  # \d+| \(?(mlp\.py|model\.nw)[:\d]*\)?", "", p.source)
+        for p in (program, written)
+    ]
+    assert bare[0] == bare[1]
+
+
+def test_the_command_line_shows_a_model_file_in_python(tmp_path):
+    shown = CliRunner().invoke(main, ["show", str(EXAMPLES / "digits"), "--python"])
+    assert shown.exit_code == 0
+    (tmp_path / "twin.py").write_text(shown.output)
+    made = nw.load(module_at(tmp_path / "twin.py").digit).module
+    assert difference(nw.load(EXAMPLES / "digits").module, made) == ""
+    wrong = CliRunner().invoke(main, ["show", str(tmp_path / "twin.py"), "--python"])
+    assert wrong.exit_code and "error[" in wrong.output + wrong.stderr
