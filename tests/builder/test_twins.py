@@ -39,7 +39,8 @@ def test_a_model_written_by_hand_gives_the_same_module(name):
     written = nw.load(EXAMPLES / path)
     made = nw.load(getattr(module_at(EXAMPLES / "python" / f"{name}.py"), entry))
     assert difference(written.module, made.module) == ""
-    assert made.check() == written.check()
+    requirements = [[line.partition(" (")[0] for line in m.check()] for m in (made, written)]
+    assert requirements[0] == requirements[1]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(EXAMPLES)))
