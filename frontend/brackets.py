@@ -82,9 +82,10 @@ def brackets(
     if spec.dims != (0, 0):
         found["dims"] = tuple(dims) if spec.ordered else tuple(sorted(dims, key=lambda d: d.id))
     if spec.arrows != (0, 0):
+        many = {"windows": len(arrows)}
         found["arrows"] = tuple(
-            (left, _right(body, definition, item, left, {**attrs, **found}))
-            for item, left in arrows
+            (left, _right(body, definition, item, left, {**attrs, **found, **many, "window": i}))
+            for i, (item, left) in enumerate(arrows)
         )
     return found
 

@@ -205,6 +205,7 @@ class OpDef:
             `ir.named.Named` arrays. The oracle of the tests; None for structure.
         operands: names of the operands; variadic ops repeat the last one.
         optional: names of operands that may be left out, recorded in the attribute `extra`.
+        counts: operands of a product that are no factors but say which belong together.
         hidden: of an op that takes `where = mask` in a model, but not in the IR: what elaboration
             puts in place of what is hidden. `zero`, `least`, `descending` (the least or the
             greatest, by that option), `hold` of a recurrence, or `mean`, which counts the rest.
@@ -233,6 +234,7 @@ class OpDef:
     operands: tuple[str, ...] = ("x",)
     variadic: bool = False
     optional: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
     hidden: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
     brackets: Brackets = Brackets()

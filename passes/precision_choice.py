@@ -210,12 +210,15 @@ class Choices:
         return Choice(wants, dtypes, dtypes)
 
     def _product(self, op: Op, low: str) -> Choice:
-        kinds, own = self._kinds(op), _own_operands(op)
-        if "int" in kinds:
+        kinds, own, definition = self._kinds(op), _own_operands(op), lookup(op.name)
+        counts = [definition.operands.index(name) for name in definition.counts]
+        if any(kind == "int" and i not in counts for i, kind in enumerate(kinds)):
             low = wide(low)  # a narrow float does not hold an int's digits
         wants: list[str | None] = []
         for position, kind in enumerate(kinds):
-            if position >= own:
+            if position in counts:
+                wants.append(None)
+            elif position >= own:
                 wants.append(wide(low) if kind == "float" else None)
             else:
                 wants.append(low if kind == "float" or low != "float32" else None)

@@ -15,9 +15,11 @@ from . import (  # noqa: F401
     pooling,
     position,
     product,
+    ragged,
     random,
     recurrence,
     reduction,
+    rotary,
     shape,
     structure,
 )

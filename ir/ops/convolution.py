@@ -17,7 +17,7 @@ from .window import (
     attributes,
     check_floats,
     padded,
-    span_of,
+    steps,
     tuple_of,
     window_arrow,
     windowed,
@@ -99,25 +99,24 @@ def _layouts(rank: int) -> str:
 
 def _conv_source(c: Source) -> str:
     r = _roles(c.op, flat(c.orders[0]), flat(c.orders[1]))
-    attrs, rank = attributes(c.op), len(r.spatial)
-    stride, dilation = attrs["stride"], attrs["dilation"]
-    more = ""
+    rank, more = len(r.spatial), ""
+    stride, dilation = (steps(c.op, name, r.spatial) for name in ("stride", "dilation"))
     if c.op.name == "conv":
         x, padding = padded(c, r.spatial)
-        w, strides = c.arg(1), tuple_of([stride] * rank)
+        w, strides = c.arg(1), tuple_of(stride)
     else:
         x, strides = c.arg(0), tuple_of([1] * rank)
         w = f"{c.arg(1, Levels.ATOM)}[{', '.join(['::-1'] * rank)}]"
         ends, found = [], windows(c.op)
-        for y, k in zip(r.spatial, r.kernel, strict=True):
-            reach = span_of(attrs, k.size) - 1
+        for y, k, step in zip(r.spatial, r.kernel, dilation, strict=True):
+            reach = (k.size - 1) * step
             before, after = reach - found[y].before, reach - found[y].after
             ends.append(f"({c.size(before)}, {c.size(after)})")
         padding = tuple_of(ends)
-        if stride != 1:
-            more += f", lhs_dilation={tuple_of([stride] * rank)}"
-    if dilation != 1:
-        more += f", rhs_dilation={tuple_of([dilation] * rank)}"
+        if set(stride) != {1}:
+            more += f", lhs_dilation={tuple_of(stride)}"
+    if set(dilation) != {1}:
+        more += f", rhs_dilation={tuple_of(dilation)}"
     more += f", dimension_numbers={_layouts(rank)}"
     if r.groups:
         more += f", feature_group_count={c.size(count(r.groups))}"
@@ -140,7 +139,11 @@ def _conv_meaning(np, args, op):
 
 def _transpose_meaning(np, args, op):
     """Every element of x adds the kernel, scaled by it, to the result."""
-    attrs = attributes(op)
+    strides, dilations = (
+        dict(zip(spatial, steps(op, name, spatial), strict=True))
+        for spatial in [[y for (y, _), _ in op["arrows"]]]
+        for name in ("stride", "dilation")
+    )
     grown = _sum_of_product(args[0], args[1], op.get("dims", ()))
     array = grown.array
     dims: list[Any] = list(grown.dims)  # those done are in tuples: a dim may keep its name
@@ -151,7 +154,7 @@ def _transpose_meaning(np, args, op):
         result = np.zeros((out.value, *array.shape[2:]))
         for i in range(array.shape[0]):
             for j in range(array.shape[1]):
-                at = i * attrs["stride"] + j * attrs["dilation"] - before.value
+                at = i * strides[y] + j * dilations[y] - before.value
                 if 0 <= at < out.value:
                     result[at] += array[i, j]
         array = result
@@ -196,9 +199,9 @@ def _convolution(name: str, doc: str, meaning) -> None:
             operands=("x", "w"),
             hidden="zero",
             options={
-                "stride": Option(1, ("int",)),
+                "stride": Option(1, ("int", "pair")),
                 "pad": Option("same", ("word", "int", "pair"), words),
-                "dilation": Option(1, ("int",)),
+                "dilation": Option(1, ("int", "pair")),
             },
             brackets=Brackets(dims=(0, None), arrows=(1, None), left="*", dots=False, bare=True),
             arrow=window_arrow,
@@ -219,7 +222,8 @@ _convolution(
     "and dims of both that are not in the brackets are paired (depthwise, grouped). `pad` is "
     "`same` (⌈Y / stride⌉ places, an odd remainder of zeros at the end), `valid` (none), `causal` "
     "(all zeros before the start), `circular`, `reflect`, a number of zeros at each end, or a "
-    "pair of numbers.",
+    "pair of numbers. `stride`, `dilation` and pairs of padding may be given for each window, in "
+    "the order of the brackets: `stride = (2, 1)`, `pad = ((0, 1), (2, 2))`.",
     _conv_meaning,
 )
 _convolution(

@@ -123,6 +123,50 @@ def rotary_interleaved(x, axis, base, size=None):
     return jnp.concatenate((pairs, rest), axis=-1).astype(x.dtype)
 '''
 
+ROTARY_RATES = '''
+def rotary_rates(size, base):
+    """By how many radians each of size / 2 pairs of features turns from position to position."""
+    return base ** (-jnp.arange(0, size, 2) / size)
+'''
+
+LLAMA3_RATES = '''
+def llama3_rates(size, base, factor, context, low, high):
+    """Rates for a longer context: slow ones divided by the factor, fast ones as they are.
+
+    Slow ones make at most `low` turns within the context trained on, fast ones at least `high`.
+    """
+    rates = rotary_rates(size, base)
+    turns = context * rates / (2 * jnp.pi)
+    kept = jnp.clip((turns - low) / (high - low), 0, 1)
+    return rates * kept + rates / factor * (1 - kept)
+'''
+
+YARN_RATES = '''
+def yarn_rates(size, base, factor, first, last):
+    """Rates for a longer context: up to the pair `first` as they are, from `last` on divided."""
+    kept = 1 - jnp.clip((jnp.arange(size // 2) - first) / (last - first), 0, 1)
+    rates = rotary_rates(size, base)
+    return rates * kept + rates / factor * (1 - kept)
+'''
+
+ROTARY_AT = '''
+def rotary_at(x, axis, rates, interleaved=False, gain=1.0):
+    """Rotate pairs of features (last axis) at these rates for each position along `axis`.
+
+    Pairs are neighbours, or else a feature of the first half of what is rotated and of the second.
+    """
+    half = len(rates)
+    turns = jnp.arange(x.shape[axis])[:, None] * rates
+    turns = turns.reshape(-1, *[1] * (-2 - axis), half)
+    cos, sin = gain * jnp.cos(turns), gain * jnp.sin(turns)
+    rotated, rest = jnp.split(x, (2 * half,), axis=-1)
+    pairs = (*x.shape[:-1], half, 2) if interleaved else (*x.shape[:-1], 2, half)
+    a, b = jnp.unstack(rotated.reshape(pairs), axis=-1 if interleaved else -2)
+    turned = a * cos - b * sin, b * cos + a * sin
+    turned = jnp.stack(turned, axis=-1 if interleaved else -2).reshape(rotated.shape)
+    return jnp.concatenate((turned, rest), axis=-1).astype(x.dtype)
+'''
+
 MEAN_POOL = '''
 def mean_pool(x, sides, strides, padding):
     """The mean of each window, of the elements in it that are not padding."""
@@ -181,6 +225,10 @@ HELPERS: dict[str, str] = {
         ROTARY,
         ROTARY_PARTIAL,
         ROTARY_INTERLEAVED,
+        ROTARY_RATES,
+        LLAMA3_RATES,
+        YARN_RATES,
+        ROTARY_AT,
         MEAN_POOL,
         ATTENTION,
         BAND,

@@ -13,16 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..core import Dim, Op, Type
+from ..named import Named
 from ..registry import Brackets, Code, OpDef, Option, ShapeError, Source, register
 from .common import TRANSCENDENTAL, costs, count, made_order, nothing
 from .random import lowered, scaled
 
 FANS = Brackets(dims=(0, None), arrows=(0, 1), left="*", right="*", dots=False)
+MATRICES = ("orthogonal", "delta_orthogonal", "identity")
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
 
 def _needs_out(op: Op) -> bool:
-    return op.name.startswith("glorot") or op.name == "orthogonal" or op.get("mode") in MODES[1:]
+    return op.name.startswith("glorot") or op.name in MATRICES or op.get("mode") in MODES[1:]
 
 
 def _shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
@@ -94,32 +96,95 @@ def _orthogonal(c: Source) -> Code:
     if count(rows) != count(columns):
         sizes.append(f"m={c.size(count(columns))}")
     text = f"random.orthogonal({c.key()}, {', '.join(sizes)})"
-    drawn = (*rest, *rows, *columns)
-    if len(rows) > 1 or len(columns) > 1:
+    return lowered(c, scaled(op["scale"], _arranged(c, text, (*rest, *rows, *columns))))
+
+
+def _arranged(c: Source, text: str, drawn: tuple[Dim, ...]) -> str:
+    """Matrices from inputs to outputs, as the parameter has its dims."""
+    op = c.op
+    if len(op["fan_in"]) > 1 or len(op["fan_out"]) > 1:
         text += f".reshape{c.shape(tuple((d,) for d in drawn))}"
     if drawn != op["dims"]:
         text += f".transpose({', '.join(str(drawn.index(d)) for d in op['dims'])})"
-    return lowered(c, scaled(op["scale"], text))
+    return text
+
+
+def _delta_shape(types: tuple[Type, ...], op: Op) -> tuple[Type, ...]:
+    found = _shape(types, op)
+    rows, columns = count(op["fan_in"]), count(op["fan_out"])
+    if rows.is_constant and columns.is_constant and rows.value > columns.value:
+        raise ShapeError(
+            "fewer-outputs",
+            f"delta_orthogonal needs as many outputs as inputs or more, not {columns} of {rows}",
+        )
+    return found
+
+
+def _delta(c: Source) -> Code:
+    op = c.op
+    rows, columns = op["fan_in"], op["fan_out"]
+    rest = tuple(d for d in op["dims"] if d not in (*rows, *columns))
+    double = f", (), {c.dtype('float64')}" if op.result.type.dtype == "float64" else ""
+    more = f"{double}, m={c.size(count(columns))}" if count(rows) != count(columns) else double
+    matrix = f"random.orthogonal({c.key()}, {c.size(count(rows))}{more})"
+    middle = ", ".join(f"{c.size((d.size - 1) // 2)}" for d in rest)
+    matrix = scaled(op["scale"], matrix)
+    if not rest:
+        return lowered(c, Code(_arranged(c, f"({matrix.text})", (*rows, *columns))))
+    shape = (*((d,) for d in rest), rows, columns)
+    dtype = f", {c.dtype('float64')}" if double else ""
+    text = f"jnp.zeros({c.shape(shape)}{dtype}).at[{middle}].set({matrix.text})"
+    return lowered(c, Code(_arranged(c, text, (*rest, *rows, *columns))))
+
+
+def _identity(c: Source) -> Code:
+    op = c.op
+    rows, columns = op["fan_in"], op["fan_out"]
+    rest = tuple(d for d in op["dims"] if d not in (*rows, *columns))
+    sizes = [c.size(count(rows))]
+    if count(rows) != count(columns):
+        sizes.append(c.size(count(columns)))
+    dtype = op.result.type.dtype
+    if dtype not in ("float", "float32"):
+        sizes.append(f"dtype={c.dtype(dtype)}")
+    text = f"jnp.eye({', '.join(sizes)})"
+    if rest:
+        shape = (*((d,) for d in rest), rows, columns)
+        text = f"jnp.broadcast_to({text}, {c.shape(shape)})"
+    return scaled(op["scale"], _arranged(c, text, (*rest, *rows, *columns)))
+
+
+def _identity_meaning(np, args, op):
+    sides = [[d.size.value for d in op[side]] for side in ("fan_in", "fan_out")]
+    eye = np.eye(*(int(np.prod(side)) for side in sides)).reshape(*sides[0], *sides[1])
+    matrix = Named(op["scale"] * eye, (*op["fan_in"], *op["fan_out"]))
+    shape = [d.size.value for d in op["dims"]]
+    return Named(np.broadcast_to(matrix.over(op["dims"]), shape), op["dims"])
 
 
 def _initializer(
-    name: str, doc: str, source=_source, options: Mapping[str, Option] | None = None
+    name: str,
+    doc: str,
+    source=_source,
+    options: Mapping[str, Option] | None = None,
+    shape=_shape,
+    meaning=None,
 ) -> None:
     register(
         OpDef(
             name,
             "initializer",
             doc,
-            _shape,
+            shape,
             source,
-            None,
+            meaning,
             operands=(),
             options=options or {},
             brackets=FANS,
             flops=costs(2 * TRANSCENDENTAL),
             keeps=nothing,
             order=made_order,
-            effect="random",
+            effect="" if meaning else "random",
         )
     )
 
@@ -152,4 +217,21 @@ _initializer(
     "orthogonal and of length `scale`.",
     _orthogonal,
     {"scale": Option(1.0)},
+)
+_initializer(
+    "delta_orthogonal",
+    "Draws one matrix from inputs to outputs as `orthogonal` does, in the middle of all other "
+    "dims, and is 0 elsewhere: a convolution that keeps lengths (Xiao et al. 2018). There are as "
+    "many outputs as inputs, or more.",
+    _delta,
+    {"scale": Option(1.0)},
+    _delta_shape,
+)
+_initializer(
+    "identity",
+    "Matrices from inputs to outputs that are `scale` where the positions are the same, and 0 "
+    "elsewhere.",
+    _identity,
+    {"scale": Option(1.0)},
+    meaning=_identity_meaning,
 )

@@ -185,6 +185,35 @@ _pointwise(
     "x · hard_sigmoid(x).", (0, "mask", "array"), 5,
 )  # fmt: skip
 _pointwise(
+    "hard_tanh", "jax.nn.hard_tanh({x})", lambda np, x: np.clip(x, -1, 1),
+    "min(max(x, -1), 1).", ("mask", "mask"), 2,
+)  # fmt: skip
+_pointwise(
+    "log_sigmoid", "jax.nn.log_sigmoid({x})", lambda np, x: -np.logaddexp(-x, 0),
+    "log sigmoid(x), without overflow.", ("array", "array"), 2 * _T,
+)  # fmt: skip
+_pointwise(
+    "soft_sign", "jax.nn.soft_sign({x})", lambda np, x: x / (1 + np.abs(x)),
+    "x / (1 + |x|).", (0, "array", "array", "mask"), 3,
+)  # fmt: skip
+_pointwise(
+    "squareplus", "jax.nn.squareplus({x}, {b})", lambda np, x, b: (x + np.sqrt(x * x + b)) / 2,
+    "(x + √(x² + b)) / 2.", ("array", "array"), 4, options={"b": Option(4.0)},
+)  # fmt: skip
+_pointwise(
+    "mish", "jax.nn.mish({x})", lambda np, x: x * np.tanh(np.logaddexp(x, 0)),
+    "x · tanh(softplus(x)).", (0, "array", "array", "array", "array"), 1 + 3 * _T,
+)  # fmt: skip
+_pointwise(
+    "sparse_plus", "jax.nn.sparse_plus({x})",
+    lambda np, x: np.where(x >= 1, x, np.maximum(x + 1, 0) ** 2 / 4),
+    "0 up to -1, x from 1 on, (x + 1)² / 4 between.", ("mask", "mask", "array"), 5,
+)  # fmt: skip
+_pointwise(
+    "sparse_sigmoid", "jax.nn.sparse_sigmoid({x})", lambda np, x: np.clip(x + 1, 0, 2) / 2,
+    "The gradient of sparse_plus: (x + 1) / 2, bounded to 0 and 1.", ("array", "array"), 4,
+)  # fmt: skip
+_pointwise(
     "erf", "lax.erf({x})", _erf, "2 / √π · ∫₀ˣ e^(-t²) dt.", ("array",), _T
 )  # fmt: skip
 _pointwise(

@@ -14,10 +14,10 @@ from .convolution import kept_by_window
 from .shape import Orders, needs, unknown_size
 from .window import (
     PADS,
-    attributes,
     check_floats,
     fixed,
     padded,
+    steps,
     tuple_of,
     window_arrow,
     windowed,
@@ -58,13 +58,13 @@ def _pool_order(op: Op, orders: tuple[Order, ...]) -> Orders:
 
 def _pool_source(c: Source) -> Code | str:
     left = {y: k for (y, k), _ in c.op["arrows"]}
-    order, attrs = c.orders[0], attributes(c.op)
+    order = c.orders[0]
     spatial = [axis[0] for axis in order if axis and axis[0] in left]
     x, padding = padded(c, spatial)
     sides = [left[axis[0]].size.value if axis and axis[0] in left else 1 for axis in order]
-    stride = attrs["stride"]
-    steps = [
-        stride if stride is not None and axis and axis[0] in left else side
+    strides = iter(steps(c.op, "stride", spatial, 0))
+    moves = [
+        (next(strides) if axis and axis[0] in left else 0) or side
         for axis, side in zip(order, sides, strict=True)
     ]
     if not padding.startswith('"'):
@@ -77,7 +77,7 @@ def _pool_source(c: Source) -> Code | str:
                 for axis in order
             ]
         )
-    where = f"{tuple_of(sides)}, {tuple_of(steps)}, {padding}"
+    where = f"{tuple_of(sides)}, {tuple_of(moves)}, {padding}"
     dtype = c.types[0].dtype
     if c.op.name == "max_pool":
         least = "-jnp.inf"
@@ -123,7 +123,7 @@ def _pool(name: str, doc: str, meaning, keeps, hidden: str, **more) -> None:
             meaning,
             hidden=hidden,
             options={
-                "stride": Option(None, ("int", "none")),
+                "stride": Option(None, ("int", "pair", "none")),
                 "pad": Option("valid", ("word", "int", "pair"), PADS),
             },
             brackets=Brackets(arrows=(1, None), left="*", dots=False, bare=True, new=True),
@@ -188,22 +188,35 @@ def _resize_order(op: Op, orders: tuple[Order, ...]) -> Orders:
 def _resize_source(c: Source) -> str:
     order, method = c.op.result.order, c.op.get("method", "nearest")
     assert order is not None
-    more = "" if method == "nearest" else ", antialias=False"
+    smooth = c.op.get("antialias", False)
+    more = "" if method == "nearest" or smooth else ", antialias=False"
     return f'jax.image.resize({c.arg(0)}, {c.shape(order)}, "{method}"{more})'
+
+
+def _linear(np, x):
+    return np.maximum(0, 1 - x)
+
+
+def _cubic(np, x):
+    """The kernel of Keys (1981) with a = -1/2."""
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
 def _resize_meaning(np, args, op):
     (x,) = args
-    array, dims = x.array, list(x.dims)
+    array, dims, method = x.array, list(x.dims), op.get("method", "nearest")
     for (y,), (to,) in op["arrows"]:
         axis = dims.index(y)
         size = array.shape[axis]
         place = (np.arange(to.size.value) + 0.5) * size / to.size.value
-        if op.get("method", "nearest") == "nearest":
+        if method == "nearest":
             array = array.take(np.floor(place).astype(int), axis)
         else:
-            place = np.clip(place - 0.5, 0, size - 1)
-            weight = np.maximum(0, 1 - abs(place[:, None] - np.arange(size)))
+            wide = max(size / to.size.value, 1) if op.get("antialias", False) else 1
+            distance = abs(place[:, None] - 0.5 - np.arange(size)) / wide
+            weight = {"linear": _linear, "cubic": _cubic}[method](np, distance)
+            weight = weight / weight.sum(1, keepdims=True)
             array = np.moveaxis(np.tensordot(array, weight, ((axis,), (1,))), -1, axis)
         dims[axis] = to
     return Named(array, tuple(dims))
@@ -215,11 +228,15 @@ register(
         "reduction",
         "Another resolution: `resize[Y -> Yo](x)`. Position yo lies at (yo + 1/2)·Y/Yo - 1/2; the "
         "result is the element nearest to it or, with `method = linear`, between its two "
-        "neighbours. Nothing is smoothed when the resolution falls.",
+        "neighbours, or, with `cubic`, on a curve through four (Keys 1981). Where the resolution "
+        "falls, `antialias` takes the mean of what is left out too.",
         _resize_shape,
         _resize_source,
         _resize_meaning,
-        options={"method": Option("nearest", ("word",), ("nearest", "linear"))},
+        options={
+            "method": Option("nearest", ("word",), ("nearest", "linear", "cubic")),
+            "antialias": Option(False, ("bool",)),
+        },
         brackets=Brackets(arrows=(1, None), dots=False),
         arrow=_resize_arrow,
         flops=lambda types, op: op.result.type.elements() * 4,

@@ -33,14 +33,42 @@ class Window(NamedTuple):
 def _positive(attrs: Mapping[str, object], name: str, default: int = 1) -> int:
     value = attrs.get(name, default)
     value = default if value is None else value
-    assert isinstance(value, int)
-    if value < 1:
-        raise ShapeError("option-out-of-range", f"{name} must be at least 1, not {value}")
+    if not isinstance(value, int) or value < 1:
+        raise ShapeError(
+            "option-out-of-range", f"{name} must be a whole number of at least 1, not {value}"
+        )
     return value
 
 
+def at_arrow(attrs: Mapping[str, object], index: int) -> dict[str, object]:
+    """The options of one of several windows: those that are given for each, picked.
+
+    Raises:
+        ShapeError: an option is given for another number of windows.
+    """
+    found = dict(attrs)
+    number = int(attrs.get("windows", 1))  # type: ignore[call-overload]
+    for name in ("stride", "dilation", "pad"):
+        value = attrs.get(name)
+        if not isinstance(value, tuple) or (
+            name == "pad" and not (value and isinstance(value[0], tuple))
+        ):
+            continue
+        if len(value) != number:
+            raise ShapeError(
+                "option-out-of-range",
+                f"{name} is given for {len(value)} windows, and there are {number}",
+                help=f"one number for all, or {number} in the order of the brackets",
+            )
+        found[name] = value[index]
+    return found
+
+
 def _pads(pad: object) -> tuple[int, int]:
-    before, after = pad if isinstance(pad, tuple) else (pad, pad)
+    ends = pad if isinstance(pad, tuple) else (pad, pad)
+    if len(ends) != 2 or not all(isinstance(end, int) for end in ends):
+        raise ShapeError("option-out-of-range", f"pad must be two whole numbers, not {len(ends)}")
+    before, after = ends
     if before < 0 or after < 0:
         raise ShapeError("option-out-of-range", "pad must not be negative")
     return before, after
@@ -106,13 +134,22 @@ def attributes(op: Op) -> dict[str, Any]:
 _PAD = {"conv": "same", "conv_transpose": "same", "max_pool": "valid", "mean_pool": "valid"}
 
 
+def steps(op: Op, name: str, spatial: Sequence[Dim], default: int = 1) -> list[int]:
+    """An option of windows, a number for each of these dims."""
+    attrs = {**attributes(op), "windows": len(op["arrows"])}
+    found = {y: at_arrow(attrs, i)[name] for i, ((y, _), _) in enumerate(op["arrows"])}
+    return [default if found[d] is None else int(str(found[d])) for d in spatial]
+
+
 def windows(op: Op) -> dict[Dim, Window]:
     """The window along each dim that an op slides along."""
     attrs = attributes(op)
     make = window_transposed if op.name == "conv_transpose" else window
     found = {}
-    for (y, k), _ in op["arrows"]:
-        own = attrs if attrs["stride"] is not None else {**attrs, "stride": k.size.value}
+    attrs["windows"] = len(op["arrows"])
+    for index, ((y, k), _) in enumerate(op["arrows"]):
+        own = at_arrow(attrs, index)
+        own["stride"] = k.size.value if own["stride"] is None else own["stride"]
         found[y] = make(own, y.size, k.size, y.name)
     return found
 
@@ -120,9 +157,10 @@ def windows(op: Op) -> dict[Dim, Window]:
 def window_arrow(name: str, left: Sequence[Dim], right, given):
     y, k = left
     attrs = {"stride": 1, "dilation": 1, "pad": _PAD[name], **given}
+    attrs = at_arrow(attrs, given.get("window", 0))
     if name.endswith("pool"):
         fixed(name, k)
-        if given.get("stride") is None:
+        if attrs.get("stride") is None:
             attrs["stride"] = k.size.value
         pad = attrs["pad"]
         if not isinstance(pad, str) and max(_pads(pad)) >= k.size.value:
@@ -175,7 +213,8 @@ def windowed(np, x: Named, op: Op, fill: float = 0.0) -> Named:
     modes = {"circular": "wrap", "reflect": "reflect"}
     array, found = x.array, windows(op)
     dims: list[Any] = list(x.dims)
-    for (y, k), (to,) in op["arrows"]:
+    for index, ((y, k), (to,)) in enumerate(op["arrows"]):
+        own = at_arrow({**attrs, "windows": len(op["arrows"])}, index)
         out, before, after, _ = found[y]
         axis, width = dims.index(y), k.size.value
         ends = [(0, 0)] * len(dims)
@@ -184,8 +223,8 @@ def windowed(np, x: Named, op: Op, fill: float = 0.0) -> Named:
             array = np.pad(array, ends, mode=modes[attrs["pad"]])
         else:
             array = np.pad(array, ends, constant_values=fill)
-        stride = width if attrs["stride"] is None else attrs["stride"]
-        places = np.arange(out.value)[:, None] * stride + np.arange(width) * attrs["dilation"]
+        stride = width if own["stride"] is None else own["stride"]
+        places = np.arange(out.value)[:, None] * stride + np.arange(width) * own["dilation"]
         array = array.take(places, axis)
         # the place may go by the name of a dim that is still to be slid along: only at the end
         dims[axis : axis + 1] = [(to,), k]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+import jax
 import numpy as np
 import pytest
+from netwright import driver
+from netwright.backend.model import ModelWriter
+from netwright.ir.plan import Plan
 from trials import load, trial
 
 
@@ -593,19 +597,14 @@ model M(x: [B, D]) -> [B, H, K]:
     use q = Q
     return q(x)
 """
-    load(text)
-    import jax
-    from netwright import driver
-    from netwright.backend.model import ModelWriter
-    from trials import DOUBLE
-
-    writer = ModelWriter(driver.compile_module(load(text), DOUBLE), DOUBLE, "model.nw")
+    plan = Plan()
+    writer = ModelWriter(driver.compile_module(load(text), plan), plan, "model.nw")
     names = {}
     exec(writer.write(), names)
     params, state = names["init_params"](jax.random.key(0)), names["init_state"]()
     q = params["q"]
     assert abs(q["w"]).max() <= math.sqrt(6 / (3 + 8))
     np.testing.assert_allclose(q["b"][1], np.ones(4))
-    np.testing.assert_allclose(q["slope"], 2.0 ** (-8 * np.arange(1, 5) / 4))
+    np.testing.assert_allclose(q["slope"], 2.0 ** (-8 * np.arange(1, 5) / 4), 1e-6)
     np.testing.assert_allclose(q["eye"], np.eye(3, 4))
     np.testing.assert_allclose(state["q"]["n"], [0, 0.5])

@@ -72,6 +72,12 @@ CASES += register_cases(
     Case("orthogonal", scale=1.0, **fans("D G K/D/K")),
     Case("orthogonal", scale=1.0, **fans("H G R K/H/G K")),
     Case("orthogonal", scale=1.0, **fans("D:4 H/D:4/H")),
+    Case("delta_orthogonal", scale=1.0, **fans("Y:3 H K/H/K")),
+    Case("delta_orthogonal", scale=2.0, **fans("Y:4 X:3 H G R/H/G R")),
+    Case("delta_orthogonal", scale=1.0, **fans("H K/H/K")),
+    Case("identity", scale=1.0, **fans("D H/D/H")),
+    Case("identity", scale=0.5, **fans("G H D/H/D")),
+    Case("identity", scale=1.0, **fans("H G R/G R/H")),
 )  # fmt: skip
 
 
@@ -79,6 +85,14 @@ CASES += register_cases(
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case, check):
     run(case, check)
+
+
+def test_a_delta_is_one_matrix_in_the_middle():
+    found = draw(Case("delta_orthogonal", scale=2.0, **fans("Y:4 X:3 H:5 K:6/H:5/K:6")))
+    middle = found[1, 1].copy()
+    np.testing.assert_allclose(middle @ middle.T, 4 * np.eye(5), atol=1e-5)
+    found[1, 1] = 0
+    assert not found.any()
 
 
 # What is drawn has the promised distribution

@@ -21,6 +21,7 @@ COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_e
 UNARY = [
     *("exp", "expm1", "abs", "sign", "sin", "cos", "tanh", "erf", "square", "negate"),
     *("sigmoid", "relu", "relu6", "silu", "softplus", "selu", "hard_sigmoid", "hard_silu"),
+    *("hard_tanh", "log_sigmoid", "soft_sign", "mish", "sparse_plus", "sparse_sigmoid"),
     *("round", "floor", "ceil", "isfinite", "stop_gradient"),
 ]
 
@@ -46,6 +47,8 @@ CASES = register_cases(
     Case("divide", "[B, S]", TWO),
     Case("divide", Operand("int[]", literal=1), apart_from_0),
     Case("power", positive, "[S]"),
+    Case("squareplus", "[B, S]", b=4.0),
+    Case("squareplus", "[B, S]", b=0.5),
     Case("power", "[B, S, D]", TWO),
     Case("power", apart_from_0, Operand("int[]", literal=-1)),
     Case("power", positive, HALF),

@@ -3,7 +3,7 @@
 import pytest
 from netwright.ir.core import Op, Type, attributes
 from netwright.ir.registry import ShapeError, lookup
-from op_cases import CHECKS, Case, Emitted, dim, dims, name_of, register_cases, run
+from op_cases import CHECKS, Case, Emitted, Operand, dim, dims, name_of, register_cases, run
 
 CASES = register_cases(
     Case("dot", "[B, S, D]", "[D, F]", dims=dims("D")),
@@ -20,6 +20,16 @@ CASES = register_cases(
     Case("dot", "[B, D]", "[D, F]", "[F, H]", "[B, H]", dims=dims("D F H")),
     Case(
         "dot", "[B, D]", "[D, F]", dims=dims("D"), accumulate="float32", skip=("meaning", "order")
+    ),
+    *(
+        Case(
+            "ragged_dot",
+            x,
+            w,
+            Operand("int[E]", lambda rng, shape: [2, 0, 3]),
+            dims=dims("V E D"),
+        )
+        for x, w in (("[V, D]", "[E, D, F]"), ("[D, V]", "[F, D, H, E]"), ("[V, D]", "[E, D]"))
     ),
     Case("fft", "[B, S, D]", dims=dims("S")),
     Case("fft", "[B, S, D]", dims=dims("S D")),

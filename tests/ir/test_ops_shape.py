@@ -88,6 +88,16 @@ CASES = register_cases(
     Case("rotary", "[B, S, G, K]", dims=dims("S K"), fraction=0.7),
     Case("rotary", "[S, K]", dims=dims("S K"), interleaved=True, fraction=0.7),
     Case("rotary", "[S, B, K]", dims=dims("S K"), interleaved=True),
+    *(
+        Case("rotary", x, dims=dims("S K:16"), context=64, low=1.0, high=None, **more)
+        for x, more in (
+            ("[B, S, K:16]", {"scaling": "linear", "factor": 4.0}),
+            ("[B, S, K:16]", {"scaling": "ntk", "factor": 4.0}),
+            ("[B, S, K:16]", {"scaling": "llama3", "factor": 8.0, "interleaved": True}),
+            ("[S, B, K:16]", {"scaling": "yarn", "factor": 4.0}),
+            ("[B, S, K:16]", {"scaling": "yarn", "factor": 4.0, "fraction": 0.5}),
+        )
+    ),
 )
 
 

@@ -7,6 +7,7 @@ shrinks. `random_ops` tells how each op is drawn.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from random import Random
 
@@ -56,7 +57,7 @@ NAMES = (
 )
 CHILDREN = ("net", "blocks", "cell", "heads", "x", "params", "step", "y", "layer", "lambda")
 INITIALIZERS = [f"{f}_{k}" for f in ("lecun", "he", "glorot") for k in ("normal", "uniform")]
-INITIALIZERS += ["variance_scaling", "orthogonal"]
+INITIALIZERS += ["variance_scaling", "orthogonal", "delta_orthogonal", "identity"]
 KINDS = ("float", "float", "float", "float", "int", "bool")
 
 
@@ -280,7 +281,11 @@ class Place:
             fans = rng.sample(order, rng.randint(2, len(order)))
             cut = rng.randint(1, len(fans) - 1)
             name = wanted.pop() if wanted else rng.choice(INITIALIZERS)
-            attrs = {"scale": rng.choice((1.0, 2.0))} if name == "orthogonal" else {}
+            ins, outs = (math.prod(map(self.n, part)) for part in (fans[:cut], fans[cut:]))
+            if name == "delta_orthogonal" and ins > outs:
+                name = "orthogonal"
+            attrs = {"scale": rng.choice((1.0, 2.0))}
+            attrs = attrs if name in ("orthogonal", "delta_orthogonal", "identity") else {}
             if name == "variance_scaling":
                 attrs = {
                     "scale": 0.5,
@@ -289,7 +294,7 @@ class Place:
                 }
             id = draft.put(
                 name, dims=order, fan_in=tuple(fans[:cut]), fan_out=tuple(fans[cut:]),
-                salt=draft.salt(), **attrs,
+                **({} if name == "identity" else {"salt": draft.salt()}), **attrs,
             )  # fmt: skip
         elif rng.random() < 0.5:
             id = draft.mold(draft.const({"float": 0.5, "int": 2, "bool": True}[kind]), order)

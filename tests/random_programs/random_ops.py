@@ -57,8 +57,9 @@ def arrows(d: Draft, name: str, left, right, **attrs) -> tuple[Dim, ...] | None:
 
 
 @drawn("exp", "expm1", "softplus", "selu", "elu", "celu", "gelu", "silu", "hard_silu")
+@drawn("log_sigmoid", "squareplus", "mish", "sparse_plus")
 def growing(d: Draft, name: str):
-    options = {"elu": ("alpha",), "celu": ("alpha",)}.get(name, ())
+    options = {"elu": ("alpha",), "celu": ("alpha",), "squareplus": ("b",)}.get(name, ())
     attrs = {o: d.rng.choice((0.5, 1.0, 2.0)) for o in options}
     if name == "gelu":
         attrs["more"] = {"exact": d.chance(0.5)}
@@ -67,6 +68,7 @@ def growing(d: Draft, name: str):
 
 
 @drawn("sin", "cos", "tanh", "erf", "sigmoid", "relu6", "hard_sigmoid")
+@drawn("hard_tanh", "soft_sign", "sparse_sigmoid")
 def bounded(d: Draft, name: str):
     kind = "float" if d.chance(0.9) else d.rng.choice(("int", "bool"))
     return d.put(name, d.pick(kind, level=1), level=1 if name == "relu6" else 0)
@@ -470,7 +472,23 @@ def rotary(d: Draft, name: str):
         attrs["fraction"] = 0.5
     if d.chance(0.3):
         attrs["base"] = 100.0
+    if d.chance(0.3):
+        attrs["scaling"] = d.rng.choice(("linear", "ntk", "yarn", "llama3"))
+        attrs |= {"factor": 2.0, "context": 8, "low": 1.0, "high": d.rng.choice((None, 3.0))}
     return d.put(name, x, dims=(s, k), level=d.level(x), **attrs)
+
+
+@drawn("ragged_dot")
+def ragged_dot(d: Draft, name: str):
+    sizes = [Size.of(d.rng.choice((1, 2, 3))) for _ in range(4)]
+    rows, groups, summed, out = (d.place.dim(size, fresh=True) for size in sizes)
+    x = d.mold(d.pick("float"), (rows, summed))
+    w = d.mold(d.pick("float"), d.rng.choice(((groups, summed), (groups, out, summed))))
+    counts = d.mold(d.pick("int"), (groups,))
+    zero = d.const(0)
+    counts = d.put("maximum", counts, zero, exact=True)
+    level = d.level(x) + d.level(w) + 1
+    return d.put(name, x, w, counts, dims=(rows, groups, summed), level=level)
 
 
 # Products

@@ -181,6 +181,14 @@ def _initial(key: Any, op: Op, shape: tuple[int, ...]) -> Any:
         first = (*rest, *ins, *outs)
         made = made.reshape([shape[i] for i in first])
         return op["scale"] * made.transpose([first.index(i) for i in range(len(shape))])
+    if op.name == "delta_orthogonal":
+        rows, columns = (int(np.prod([shape[i] for i in side])) for side in (ins, outs))
+        matrix = jax.random.orthogonal(key, rows, (), jnp.float64, m=columns)
+        made = np.zeros([*(shape[i] for i in rest), rows, columns])
+        made[tuple((shape[i] - 1) // 2 for i in rest)] = op["scale"] * matrix
+        first = (*rest, *ins, *outs)
+        made = made.reshape([shape[i] for i in first])
+        return made.transpose([first.index(i) for i in range(len(shape))])
     if op.name == "variance_scaling":
         made = partial(
             jax.nn.initializers.variance_scaling, op["scale"], op["mode"], op["distribution"]
