@@ -658,6 +658,10 @@ class Body:
             args.append(self.array(o).text)
             axes_.append("0" if index in op["dealt"] else "None")
         size = "" if "0" in axes_ else f", axis_size={count}"
+        spread = op.get("spread", ())
+        if spread:
+            names = ", ".join(f'"{axis}"' for axis in spread)
+            size += f", spmd_axis_name={names if len(spread) == 1 else f'({names})'}"
         if found.key:
             self.model.use("fold", "copy_keys")
             args.append(f"copy_keys({self._key_for(op)}, {count})")

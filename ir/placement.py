@@ -92,13 +92,19 @@ def input_spec(plan: Plan, path: str, value: Value) -> Spec:
     return spread(value.order, value_placement(plan, path, value))
 
 
-def stack(module: Module, path: str) -> tuple[Dim, ...]:
-    """The dims along which the variables of the instance at a path are stacked, outermost first."""
+def stack(
+    module: Module, path: str, modes: tuple[str, ...] = ("repeat", "each")
+) -> tuple[Dim, ...]:
+    """The dims along which the variables of the instance at a path are stacked, outermost first.
+
+    Args:
+        modes: which copies count: those in sequence, those side by side.
+    """
     found: list[Dim] = []
     parts = path.split(".") if path else []
     for depth, part in enumerate(parts):
-        along = module.instance(".".join(parts[:depth])).child(part).along
-        found += [along] if along is not None else []
+        child = module.instance(".".join(parts[:depth])).child(part)
+        found += [child.along] if child.along is not None and child.mode in modes else []
     return tuple(found)
 
 
@@ -249,6 +255,7 @@ class _Verifier:
         self, instance: Instance, value: Value, order: Order | None, span: Span | None
     ) -> _Array:
         dims = value.type.dims if order is None else tuple(d for axis in order for d in axis)
+        dims = (*stack(self.module, instance.path, ("each",)), *dims)
         rules = value_rules(self.plan, instance.path, value.label)
         what = join(instance.path, value.label.split(":")[0]) or instance.layer
         return _Array(what, dims, rules, span)

@@ -111,6 +111,7 @@ def rewrite(
     visit: Visit,
     *,
     inputs: Begin | None = None,
+    argument: Callable[[Scope, Value], int] | None = None,
     result: End | None = None,
     write: Callable[[Scope, str, int], int] | None = None,
     init: Callable[[Scope, tuple[int, ...]], tuple[int, ...]] | None = None,
@@ -126,6 +127,7 @@ def rewrite(
 
     Args:
         inputs: changes a variant's arguments (types, orders) before its body is visited.
+        argument: gives the new id that stands for an argument in the body, given the argument.
         result: gives the new id to be returned for a result, given the one that stands for it.
         write: the same for a state that the variant updates.
         init: the same for what an initializer gives.
@@ -138,7 +140,8 @@ def rewrite(
             scope = Scope(module, instance, variant)
             given = variant.inputs if inputs is None else inputs(scope, variant.inputs)
             fresh = tuple(scope.define(v) for v in given)
-            scope._map.update({o.id: n.id for o, n in zip(variant.inputs, fresh, strict=True)})
+            for old, new in zip(variant.inputs, fresh, strict=True):
+                scope._map[old.id] = new.id if argument is None else argument(scope, new)
             scope.visit(variant.ops, visit)
             results = []
             for r in variant.results:

@@ -6,6 +6,9 @@ constraint, and what lies between products follows from them. Weights get none a
 alone, the compiler gathers one layer at a time, in each direction. `docs/sharding.md` has the
 figures.
 
+Copies of a layer side by side (`each`) that lie along axes of the mesh are marked, so that what is
+constrained inside of them lies along those axes too.
+
 The node says which dims lie along which axes of the mesh (attribute `placement`); layout turns that
 into a spec for the axes of the array. Without a mesh the pass does nothing.
 """
@@ -48,10 +51,13 @@ class Shard(Pass):
         def visit(scope: Scope, op: Op) -> tuple[int, ...] | None:
             if scope.variable is not None or op.name == "constrain":
                 return None
+            copies = op
+            if op.name == "each" and (axes := dict(plan.mesh.values).get(op["along"].name)):
+                op = op.with_attrs(spread=axes)
             held = [constrained(op) or wanted(scope, r) for r in op.results]
             held = [h and bool(r.type.dims) for h, r in zip(held, op.results, strict=True)]
             if not any(held):
-                return None
+                return None if op is copies else scope.append(op)
             # The label, by which plans speak of a value, goes to the constrained one.
             results = tuple(
                 replace(r, label="") if h else r for r, h in zip(op.results, held, strict=True)
@@ -63,10 +69,17 @@ class Shard(Pass):
                 for id, value, h in zip(made, op.results, held, strict=True)
             )
 
-        return rewrite(module, visit, inits=False)
+        def argument(scope: Scope, value: Value) -> int:
+            # Those of the entry are placed as they come in.
+            if not (scope.instance.path and value.type.dims and wanted(scope, value)):
+                return value.id
+            return self._constrain(scope, plan, value.id, value, None)
 
-    def _constrain(self, scope: Scope, plan: Plan, id: int, value: Value, op: Op) -> int:
+        return rewrite(module, visit, argument=argument, inits=False)
+
+    def _constrain(self, scope: Scope, plan: Plan, id: int, value: Value, op: Op | None) -> int:
         self.count("constraints")
         value = replace(value, type=scope.type(id))
         placement = value_placement(plan, scope.instance.path, value)
-        return scope.add("constrain", id, span=op.span, placement=placement)
+        span = op.span if op is not None else None
+        return scope.add("constrain", id, span=span, placement=placement)

@@ -80,7 +80,8 @@ _structure(
 )
 _structure(
     "each",
-    "The copies of a child side by side. As `call`, and `along`, `dealt`; every result is stacked.",
+    "The copies of a child side by side. As `call`, and `along`, `dealt`; every result is stacked. "
+    "`spread`: the mesh axes that the copies lie along, if any.",
     ("arguments",),
 )
 _structure(

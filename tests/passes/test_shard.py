@@ -273,3 +273,47 @@ def test_the_pass_refuses(module):
     with pytest.raises(InputError) as caught:
         Pipeline([Shard()]).run(module, plan(values={"B": "date"}))
     assert caught.value.diagnostics[0].code == "mesh-axis-unknown"
+
+
+# Copies side by side, arguments of instances
+
+EXPERTS = """
+dims: B = 8, D = 8, F = 4, E = 4
+
+layer Expert[D, F](x: [..., D]) -> [..., F]:
+    param up: [D, F] = normal(0.02)
+    return dot[D](x, up)
+
+model M(x: [B, D]) -> [E, B, F]:
+    use experts = each[E] Expert
+    return experts(x)
+"""
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory) -> Module:
+    path = tmp_path_factory.mktemp("experts") / "model.nw"
+    path.write_text(EXPERTS)
+    diagnostics = Diagnostics()
+    made = elaborate(load(path, diagnostics), diagnostics)
+    diagnostics.raise_errors()
+    return made
+
+
+def test_copies_side_by_side_lie_along_their_axis(experts):
+    chosen = plan(BOTH, values={"B": "data", "E": "model"})
+    done = run(experts, chosen)
+    assert 'spmd_axis_name="model"' in ModelWriter(done, chosen, "model.nw").write()
+    assert parse(show(done)) == done
+    assert "spmd" not in ModelWriter(run(experts, plan()), plan(), "model.nw").write()
+
+
+def test_what_is_inside_of_copies_cannot_lie_along_their_axis(experts):
+    found = verify(experts, plan(BOTH, values={"F": "model", "E": "model"}))
+    assert "mesh-axis-twice" in [d.code for d in found]
+
+
+def test_an_argument_of_an_instance_is_constrained_where_the_plan_says_so(experts):
+    decision = Decision("experts/x", rules(D="model"))
+    done = run(experts, plan(BOTH, values={"B": "data"}, shard=(decision,)))
+    assert constraints(done, "experts") == [((), ("model",)), (("data",),)]
