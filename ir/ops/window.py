@@ -160,7 +160,7 @@ def window_arrow(name: str, left: Sequence[Dim], right, given):
     attrs = at_arrow(attrs, given.get("window", 0))
     if name.endswith("pool"):
         fixed(name, k)
-        if attrs.get("stride") is None:
+        if given.get("stride") is None:
             attrs["stride"] = k.size.value
         pad = attrs["pad"]
         if not isinstance(pad, str) and max(_pads(pad)) >= k.size.value:
