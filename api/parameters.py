@@ -46,7 +46,7 @@ def rich_table(found: Census) -> tuple[Table, str]:
     made = Table(box=box.SIMPLE, pad_edge=False)
     for column, heading in enumerate(_headings(shared)):
         made.add_column(
-            Text(heading), justify="left" if column < 2 else "right", no_wrap=column > 1,
+            Text(heading), justify="left" if column < 2 else "right", no_wrap=column != 1,
             overflow="fold",
         )  # fmt: skip
     for row in _shown(found):
