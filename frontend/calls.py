@@ -171,7 +171,9 @@ def _bind(
 
 
 def _as_keyword(body: Values, definition: OpDef, positional: list[tree.Expr]) -> str:
-    if not definition.keywords or len(positional) != 1:
+    """The call with a value that is one too many given by name; "" where that is not meant."""
+    number = isinstance(positional[0], tree.Number | tree.Constant)
+    if not definition.keywords or len(positional) != 1 or number:
         return ""
     at = positional[0].span
     words = written(body.shared.diagnostics, at)
