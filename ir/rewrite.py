@@ -140,8 +140,8 @@ def rewrite(
             scope = Scope(module, instance, variant)
             given = variant.inputs if inputs is None else inputs(scope, variant.inputs)
             fresh = tuple(scope.define(v) for v in given)
-            for old, new in zip(variant.inputs, fresh, strict=True):
-                scope._map[old.id] = new.id if argument is None else argument(scope, new)
+            for before, new in zip(variant.inputs, fresh, strict=True):
+                scope._map[before.id] = new.id if argument is None else argument(scope, new)
             scope.visit(variant.ops, visit)
             results = []
             for r in variant.results:

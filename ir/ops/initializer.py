@@ -126,9 +126,9 @@ def _delta(c: Source) -> Code:
     rest = tuple(d for d in op["dims"] if d not in (*rows, *columns))
     double = f", (), {c.dtype('float64')}" if op.result.type.dtype == "float64" else ""
     more = f"{double}, m={c.size(count(columns))}" if count(rows) != count(columns) else double
-    matrix = f"random.orthogonal({c.key()}, {c.size(count(rows))}{more})"
+    drawn = f"random.orthogonal({c.key()}, {c.size(count(rows))}{more})"
     middle = ", ".join(f"{c.size((d.size - 1) // 2)}" for d in rest)
-    matrix = scaled(op["scale"], matrix)
+    matrix = scaled(op["scale"], drawn)
     if not rest:
         return lowered(c, Code(_arranged(c, f"({matrix.text})", (*rows, *columns))))
     shape = (*((d,) for d in rest), rows, columns)
