@@ -403,4 +403,4 @@ def test_no_package_evaluates_text():
                     assert isinstance(node.value, ast.Constant) and node.value.value is False, place
                 elif isinstance(node, ast.keyword) and node.arg == "shell":
                     raise AssertionError(place)
-    assert set(found) <= {("frontend/builder/layers.py", "eval")}
+    assert set(found) <= {("frontend/builder/signature.py", "eval")}
