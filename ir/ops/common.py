@@ -237,8 +237,9 @@ def whole(c: Source, index: int) -> Code:
 def filled(c: Source, number: str) -> str:
     """The result of an op that is one number everywhere."""
     dtype, shape = c.op.result.type.dtype, c.shape(c.op.result.order or ())
-    more = "" if dtype in ("float", "float32", "int", "int32", "bool") else f", {c.dtype(dtype)}"
     named = {"0.0": "zeros", "1.0": "ones"}.get(number)
+    plain = ("float", "float32") if named else ("float", "float32", "int", "int32", "bool")
+    more = "" if dtype in plain else f", {c.dtype(dtype)}"
     return f"jnp.{named}({shape}{more})" if named else f"jnp.full({shape}, {number}{more})"
 
 
