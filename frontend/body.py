@@ -7,9 +7,11 @@ from typing import Any
 from ..ir.core import Dim, Op, Value, attributes
 from ..ir.diagnostics import Place, Span
 from . import tree
+from .branches import if_train
 from .conditions import condition
 from .constants import Mistake
 from .instances import InstanceBuilder
+from .loops import scan
 from .reading import BROKEN, Many, StateName, Val
 from .values import Values
 from .wording import bound_by, corrected, count, meant, wrapped, written
@@ -86,8 +88,6 @@ class Body(Values):
             case tree.If():
                 self._if(node)
             case tree.Scan():
-                from .loops import scan
-
                 scan(self, node)
             case tree.Emit():
                 raise self.shared.error("emit-outside", "`emit` belongs into a scan", node.span)
@@ -337,8 +337,6 @@ class Body(Values):
         inner = test.operand if isinstance(test, tree.Unary) and negated else test
         if isinstance(inner, tree.Name) and inner.id == "train" and "train" not in self.names:
             branches = (node.orelse, node.then) if negated else (node.then, node.orelse)
-            from .loops import if_train
-
             if_train(self, node, *branches)
             return
         truth = condition(self.instance, node, self.declared, self.names)

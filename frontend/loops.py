@@ -1,130 +1,71 @@
-"""Statements with bodies of their own: branches on `train`, and `scan`."""
+"""Loops along a dim: `scan`, with what it carries and what it emits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..ir.core import Op, Region, Type, Value, attributes
+from ..ir.core import Dim, Op, Region, Type, Value, attributes
 from ..ir.diagnostics import Place, Span
 from . import tree
 from .constants import Mistake, is_constant
-from .reading import OneBranch, StateName, Val
+from .reading import Val
 from .wording import corrected, count, listed
 
 if TYPE_CHECKING:
     from .body import Body
 
 
-def if_train(
-    body: Body,
-    node: tree.If,
-    then: tuple[tree.Statement, ...],
-    orelse: tuple[tree.Statement, ...],
-) -> None:
-    """A branch on `train`: names and states that either branch changes become its results."""
-    if "train" in body.inside:
-        raise body.shared.error(
-            "train-inside-train", "this branch on train is inside another", node.span,
-            help="join the two conditions",
-        )  # fmt: skip
-    names, states = dict(body.names), dict(body.states)
-    ends: list[Any] = []  # for each branch: its ops, names, states
-    for training, statements in ((True, then), (False, orelse)):
-        body.names, body.states = dict(names), dict(states)
-        body.inside.append("train")
-        body.training = training
-        body.builder.open()
-        try:
-            body.run(statements)
-        finally:
-            ops = body.builder.close()
-            body.inside.pop()
-            body.training = None
-        ends.append([ops, body.names, body.states])
-    body.names, body.states = names, states
+@dataclass(frozen=True)
+class _Step:
+    """The body of a scan.
 
-    def changed(which: int, before: dict[str, Any]) -> list[str]:
-        after = [end[which] for end in ends]
-        keys = dict.fromkeys(k for a in after for k in a)
-        return [k for k in keys if any(a.get(k) is not before.get(k) for a in after)]
+    Attributes:
+        region: takes the number of the step, a slice of each input, and what is carried; gives what
+            is carried on, then what is emitted.
+        names: what names are bound to at its end.
+        emit: the statement that emits, if there is one.
+    """
 
-    merged: list[tuple[str, bool]] = []
-    pairs: list[list[int]] = []
-    for name in changed(1, names):
-        left, right = (end[1].get(name) for end in ends)
-        if isinstance(left, StateName) or isinstance(right, StateName):
-            continue
-        given = [g for g in (left, right) if g is not None]
-        if len(given) == 1:
-            span = given[0].span if isinstance(given[0], Val) else node.span
-            body.names[name] = OneBranch(span)
-        elif all(is_constant(g) for g in given) and left == right:
-            body.names[name] = left
-        elif all(isinstance(g, Val) or is_constant(g) for g in given):
-            merged.append((name, False))
-            pairs.append(_ids(body, ends, given, node))
-        else:
-            body.names[name] = given[0]
-    for name in changed(2, states):
-        merged.append((name, True))
-        pairs.append([end[2][name] for end in ends])
-
-    results = []
-    for (name, _), (a, b) in zip(merged, pairs, strict=True):
-        first, second = body.builder.type(a), body.builder.type(b)
-        if first.dims != second.dims or first.kind != second.kind:
-            spans = [s for s in (_assigned_at(end[1].get(name)) for end in ends) if s is not None]
-            where = spans[-1] if spans else node.span
-            shown = (body.shown(a), body.shown(b))
-            raise body.shared.error(
-                "branches-differ",
-                f"{name} is {shown[0]} in training and {shown[1]} otherwise",
-                where,
-                caption=shown[1] if len(spans) == 2 else "",
-                places=(Place(spans[0], shown[0]),) if len(spans) == 2 else (),
-                help="both branches must give it the same dims",
-            )
-        body.statement = name
-        results.append(Value(-1, first, body.label(name, "if_train")))
-    if not (merged or any(op for end in ends for op in end[0])):
-        return
-    regions = tuple(
-        Region((), tuple(end[0]), tuple(pair[i] for pair in pairs)) for i, end in enumerate(ends)
-    )
-    ids = body.builder.append(Op("if_train", (), tuple(results), (), regions, span=node.span))
-    for (name, is_state), id in zip(merged, ids, strict=True):
-        if is_state:
-            body.states[name] = id
-        else:
-            body.names[name] = Val(id, node.span)
-
-
-def _assigned_at(bound: Any) -> Span | None:
-    return getattr(bound, "span", None)
-
-
-def _ids(body: Body, ends: list, given: list[Any], node: tree.If) -> list[int]:
-    """Ids of what each branch binds a name to; a constant becomes a value of its branch."""
-    kinds = [body.builder.type(g.id).kind for g in given if isinstance(g, Val)]
-    ids = []
-    for end, g in zip(ends, given, strict=True):
-        if isinstance(g, Val):
-            ids.append(g.id)
-            continue
-        body.builder.open()
-        ids.append(body.constant(g, node.condition, "float" if "float" in kinds else None))
-        end[0] = (*end[0], *body.builder.close())
-    return ids
+    region: Region
+    names: dict[str, Any]
+    emit: tree.Emit | None
 
 
 def scan(body: Body, node: tree.Scan) -> None:
-    """A loop along a dim, with what it carries and what it emits."""
-    inst, builder = body.instance, body.builder
-    along = inst.dim(node.along.id, node.along.span, body.declared)
+    """A loop along a dim; afterwards what it carried has its last values."""
+    builder = body.builder
+    along = body.instance.dim(node.along.id, node.along.span, body.declared)
     body.statement = node.targets[0].id if node.targets else "scan"
+    inputs, carried = _inputs(body, node, along), _carried(body, node, along)
+    step = _step(body, node, along, inputs, carried)
+    last, emitted = step.region.results[: len(carried)], step.region.results[len(carried) :]
+    _check_carried(body, node, carried, last, step)
+    results = [
+        Value(-1, builder.type(c), body.label(f"{k.name}.last", "scan"))
+        for k, c in zip(node.carry, carried, strict=True)
+    ]
+    for index, id in enumerate(emitted):
+        target = node.targets[index].id if index < len(node.targets) else f"emit.{index}"
+        type_ = _stacked(body, node, along, step, index, id)
+        results.append(Value(-1, type_, body.label(target, "scan")))
+    if len(node.targets) != len(emitted):
+        raise _emit_mistake(body, node, len(emitted), step.emit.span if step.emit else node.span)
+    attrs = attributes(along=along, carry=len(carried))
+    ids = builder.append(
+        Op("scan", (*inputs, *carried), tuple(results), attrs, (step.region,), span=node.span)
+    )
+    for keyword, id in zip(node.carry, ids, strict=False):
+        body.names[keyword.name] = Val(id, keyword.span)
+    for name, id in zip(node.targets, ids[len(carried) :], strict=True):
+        body.bind(name, Val(id, name.span))
+
+
+def _inputs(body: Body, node: tree.Scan, along: Dim) -> list[int]:
+    """The values that are dealt out, one slice a step."""
     inputs = [body.value(body.expr(k.value, (k.name,)), k.value) for k in node.inputs]
     for keyword, id in zip(node.inputs, inputs, strict=True):
-        if along not in builder.type(id).dims:
+        if along not in body.builder.type(id).dims:
             raise body.shared.error(
                 "scan-without-dim",
                 f"{keyword.name} has no {along.name} to run along: it is {body.shown(id)}",
@@ -133,19 +74,28 @@ def scan(body: Body, node: tree.Scan) -> None:
                 facts=("what is the same at every step is simply read in the body",),
                 help=f"leave {keyword.name} out of the parentheses",
             )
+    return inputs
+
+
+def _carried(body: Body, node: tree.Scan, along: Dim) -> list[int]:
+    """What the names that are carried begin with."""
     carried = [_first_value(body, k) for k in node.carry]
     for keyword, id in zip(node.carry, carried, strict=True):
-        if along in builder.type(id).dims:
+        if along in body.builder.type(id).dims:
             raise body.shared.error(
                 "carry-has-dim",
                 f"{keyword.name} is carried along {along.name} and cannot have it",
                 keyword.value.span,
                 facts=(f"it is {body.shown(id)}",),
             )
+    return carried
 
-    outside = dict(body.names)
-    step = builder.define(Value(-1, Type("int"), ""))
-    arguments = [step]
+
+def _step(body: Body, node: tree.Scan, along: Dim, inputs: list[int], carried: list[int]) -> _Step:
+    """The body of a scan, elaborated; names of the body around it are left as they were."""
+    builder, outside = body.builder, dict(body.names)
+    number = builder.define(Value(-1, Type("int"), ""))
+    arguments = [number]
     for keyword, id in zip((*node.inputs, *node.carry), (*inputs, *carried), strict=True):
         type_ = builder.type(id)
         inner = type_.with_dims(d for d in type_.dims if d != along)
@@ -153,51 +103,58 @@ def scan(body: Body, node: tree.Scan) -> None:
         arguments.append(argument)
         body.names[keyword.name] = Val(argument.id, keyword.span)
     body.inside.append("scan")
-    outer_step = body.steps.get(along)
-    body.steps[along] = step.id
+    steps, body.steps = body.steps, {**body.steps, along: number.id}
     builder.open()
     broken_before, body.broken = body.broken, False
-    emits: tuple[tree.Expr, ...] = ()
-    emitted: list[int] = []
-    emit_span = node.span
-    statements = node.body
-    for index, statement in enumerate(statements):
+    statements, emit = _until_emit(body, node)
+    body.run(statements)
+    results: list[int] = []
+    try:
+        body.statement = "emit"
+        if not body.broken:
+            emitted = [body.value(body.expr(e), e) for e in (emit.values if emit else ())]
+            for keyword, first in zip(node.carry, carried, strict=True):
+                bound = body.names[keyword.name]
+                if is_constant(bound):
+                    results.append(body.value(bound, keyword.value, builder.type(first).kind))
+                else:
+                    results.append(bound.id)
+            results += emitted
+    finally:
+        ops = builder.close()
+        body.inside.pop()
+        body.steps = steps
+        broken, body.broken = body.broken, broken_before or body.broken
+        names, body.names = body.names, outside
+    if broken:
+        raise Mistake
+    return _Step(Region(tuple(arguments), ops, tuple(results)), names, emit)
+
+
+def _until_emit(body: Body, node: tree.Scan) -> tuple[tuple[tree.Statement, ...], tree.Emit | None]:
+    """The statements before `emit`, and that; anything behind it is a mistake."""
+    for index, statement in enumerate(node.body):
         if isinstance(statement, tree.Emit):
-            if index != len(statements) - 1:
+            if index != len(node.body) - 1:
                 body.shared.error(
                     "after-emit",
                     "`emit` is the last statement of a scan",
                     statement.span,
-                    places=(Place(statements[-1].span, "move it below this line"),),
+                    places=(Place(node.body[-1].span, "move it below this line"),),
                 )
                 body.broken = True
-            emits, emit_span, statements = statement.values, statement.span, statements[:index]
-            break
-    body.run(statements)
-    try:
-        body.statement = "emit"
-        if not body.broken:
-            emitted = [body.value(body.expr(e), e) for e in emits]
-            last = [
-                body.value(body.names[k.name], k.value, builder.type(c).kind)
-                if is_constant(body.names[k.name])
-                else body.names[k.name].id
-                for k, c in zip(node.carry, carried, strict=True)
-            ]
-    finally:
-        ops = builder.close()
-        body.inside.pop()
-        del body.steps[along]
-        if outer_step is not None:
-            body.steps[along] = outer_step
-        broken, body.broken = body.broken, broken_before or body.broken
-        inner_names, body.names = body.names, outside
-    if broken:
-        raise Mistake
+            return node.body[:index], statement
+    return node.body, None
+
+
+def _check_carried(
+    body: Body, node: tree.Scan, carried: list[int], last: tuple[int, ...], step: _Step
+) -> None:
+    """Refuse what changes its dims or dtype from step to step."""
     for keyword, first, end in zip(node.carry, carried, last, strict=True):
-        before, after = builder.type(first), builder.type(end)
+        before, after = body.builder.type(first), body.builder.type(end)
         if before.dims != after.dims or before.kind != after.kind:
-            bound = inner_names[keyword.name]
+            bound = step.names[keyword.name]
             raise body.shared.error(
                 "carry-changes",
                 f"{keyword.name} begins as {body.shown(first)} and becomes {body.shown(end)}",
@@ -207,33 +164,21 @@ def scan(body: Body, node: tree.Scan) -> None:
                 facts=("what is carried keeps its dims from step to step",),
                 help=_first(body, keyword, before, after, end),
             )
-    results = [
-        Value(-1, builder.type(c), body.label(f"{k.name}.last", "scan"))
-        for k, c in zip(node.carry, carried, strict=True)
-    ]
-    for index, id in enumerate(emitted):
-        target = node.targets[index].id if index < len(node.targets) else f"emit.{index}"
-        type_ = builder.type(id)
-        if along in type_.dims:
-            raise body.shared.error(
-                "dim-twice",
-                f"what is emitted is stacked along {along.name}, and has {along.name} already",
-                emits[index].span,
-                caption=f"this is {body.shown(id)}",
-                places=(Place(node.along.span, "the scan runs along this dim"),),
-            )
-        results.append(Value(-1, type_.with_dims((*type_.dims, along)), body.label(target, "scan")))
-    if len(node.targets) != len(emitted):
-        raise _emit_mistake(body, node, len(emitted), emit_span)
-    region = Region(tuple(arguments), ops, (*last, *emitted))
-    attrs = attributes(along=along, carry=len(carried))
-    ids = builder.append(
-        Op("scan", (*inputs, *carried), tuple(results), attrs, (region,), span=node.span)
-    )
-    for keyword, id in zip(node.carry, ids, strict=False):
-        body.names[keyword.name] = Val(id, keyword.span)
-    for name, id in zip(node.targets, ids[len(carried) :], strict=True):
-        body.bind(name, Val(id, name.span))
+
+
+def _stacked(body: Body, node: tree.Scan, along: Dim, step: _Step, index: int, id: int) -> Type:
+    """The type of what is emitted, over all steps."""
+    type_ = body.builder.type(id)
+    if along in type_.dims:
+        assert step.emit is not None
+        raise body.shared.error(
+            "dim-twice",
+            f"what is emitted is stacked along {along.name}, and has {along.name} already",
+            step.emit.values[index].span,
+            caption=f"this is {body.shown(id)}",
+            places=(Place(node.along.span, "the scan runs along this dim"),),
+        )
+    return type_.with_dims((*type_.dims, along))
 
 
 def _emit_mistake(body: Body, node: tree.Scan, emitted: int, emit_span: Span) -> Mistake:
