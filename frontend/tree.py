@@ -112,7 +112,7 @@ class Call(Node):
 
 @dataclass(frozen=True)
 class Tuple(Node):
-    """`(0, 1)`: a pair of constants, as the value of a keyword or the default of an option."""
+    """`(0, 1)`: constants, or such pairs, as the value of a keyword or the default of an option."""
 
     items: tuple[Expr, ...]
 

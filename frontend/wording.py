@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..ir.diagnostics import Diagnostics, Span, nearest
+from ..ir.registry import elsewhere
 from . import tree
 
 LONGEST = 100  # a longer suggestion helps nobody
@@ -50,7 +51,9 @@ def meant(
         choices: the names that there are.
         lead: what stands in the span before the name, such as `norms.`.
     """
-    close = nearest(word, choices)
+    choices = set(choices)
+    known = elsewhere().get(word)
+    close = [known] if known in choices else nearest(word, choices)
     if not close:
         return ""
     column = span.column + len(lead)

@@ -45,7 +45,8 @@ def reference() -> str:
             continue
         lines += [f"## {FAMILIES.get(family, family.capitalize())}", ""]
         for definition in found[family]:
-            lines += [f"**`{signature(definition)}`**  ", definition.doc, ""]
+            also = f" Elsewhere: {', '.join(definition.also)}." if definition.also else ""
+            lines += [f"**`{signature(definition)}`**  ", definition.doc + also, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -205,6 +205,7 @@ class OpDef:
             `ir.named.Named` arrays. The oracle of the tests; None for structure.
         operands: names of the operands; variadic ops repeat the last one.
         optional: names of operands that may be left out, recorded in the attribute `extra`.
+        also: names that it has elsewhere: a model that uses one is told the name here.
         counts: operands of a product that are no factors but say which belong together.
         hidden: of an op that takes `where = mask` in a model, but not in the IR: what elaboration
             puts in place of what is hidden. `zero`, `least`, `descending` (the least or the
@@ -234,6 +235,7 @@ class OpDef:
     operands: tuple[str, ...] = ("x",)
     variadic: bool = False
     optional: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
     hidden: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -314,6 +316,11 @@ def _as(dtype: str, type_: Type, index: int) -> Keep:
     if type_.dtype == dtype:
         return Keep("operand", index)
     return Keep("internal", type=type_.with_dtype(dtype))
+
+
+def elsewhere() -> dict[str, str]:
+    """Ops by the names that they have elsewhere."""
+    return {other: name for name in names() for other in lookup(name).also}
 
 
 FACETS = ("doc", "shape", "source", "meaning", "precision", "flops", "keeps", "order")

@@ -169,6 +169,7 @@ def _initializer(
     options: Mapping[str, Option] | None = None,
     shape=_shape,
     meaning=None,
+    also: tuple[str, ...] = (),
 ) -> None:
     register(
         OpDef(
@@ -179,6 +180,7 @@ def _initializer(
             source,
             meaning,
             operands=(),
+            also=also,
             options=options or {},
             brackets=FANS,
             flops=costs(2 * TRANSCENDENTAL),
@@ -189,15 +191,17 @@ def _initializer(
     )
 
 
-for _family, _variance in (
-    ("lecun", "1 / fan_in"),
-    ("he", "2 / fan_in"),
-    ("glorot", "2 / (fan_in + fan_out)"),
+for _family, _variance, _also in (
+    ("lecun", "1 / fan_in", ()),
+    ("he", "2 / fan_in", ("kaiming",)),
+    ("glorot", "2 / (fan_in + fan_out)", ("xavier",)),
 ):
-    _initializer(f"{_family}_normal", f"Draws from a normal distribution of variance {_variance}.")
-    _initializer(
-        f"{_family}_uniform", f"Draws from a uniform distribution of variance {_variance}."
-    )
+    for _kind in ("normal", "uniform"):
+        _initializer(
+            f"{_family}_{_kind}",
+            f"Draws from a {_kind} distribution of variance {_variance}.",
+            also=tuple(f"{name}_{_kind}" for name in _also),
+        )
 
 _initializer(
     "variance_scaling",
@@ -234,4 +238,5 @@ _initializer(
     _identity,
     {"scale": Option(1.0)},
     meaning=_identity_meaning,
+    also=("eye",),
 )

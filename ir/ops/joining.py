@@ -96,6 +96,7 @@ shape_op(
     _concat_meaning,
     operands=("a", "b"),
     variadic=True,
+    also=("concatenate", "cat"),
     brackets=Brackets(arrows=(1, 1), left="+", dots=False),
     arrow=_concat_arrow,
     order=_concat_order,

@@ -170,7 +170,7 @@ _pointwise(
 )  # fmt: skip
 _pointwise(
     "silu", "jax.nn.silu({x})", lambda np, x: x * _sigmoid(np, x),
-    "x · sigmoid(x), also called swish.", (0, "array", "array"), 1 + _T,
+    "x · sigmoid(x).", (0, "array", "array"), 1 + _T, also=("swish",),
 )  # fmt: skip
 _pointwise(
     "softplus", "jax.nn.softplus({x})", lambda np, x: np.logaddexp(x, 0),
@@ -182,7 +182,7 @@ _pointwise(
 )  # fmt: skip
 _pointwise(
     "hard_silu", "jax.nn.hard_silu({x})", lambda np, x: x * np.clip(x + 3, 0, 6) / 6,
-    "x · hard_sigmoid(x).", (0, "mask", "array"), 5,
+    "x · hard_sigmoid(x).", (0, "mask", "array"), 5, also=("hard_swish", "hardswish"),
 )  # fmt: skip
 _pointwise(
     "hard_tanh", "jax.nn.hard_tanh({x})", lambda np, x: np.clip(x, -1, 1),

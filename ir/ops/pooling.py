@@ -153,6 +153,7 @@ _pool(
     _mean_meaning,
     nothing,
     "mean",
+    also=("avg_pool",),
     precision="wide",
     linear=True,
 )
@@ -242,6 +243,7 @@ register(
         flops=lambda types, op: op.result.type.elements() * 4,
         keeps=nothing,
         order=_resize_order,
+        also=("interpolate", "upsample"),
         linear=True,
     )
 )

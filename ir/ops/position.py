@@ -42,6 +42,7 @@ register(
         _position_shape,
         _index_source,
         _index_meaning,
+        also=("arange",),
         operands=(),
         brackets=Brackets(dims=(1, 1), dots=False, new=True),
         flops=_no_flops,

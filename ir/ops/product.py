@@ -199,6 +199,7 @@ register(
         operands=("a", "b"),
         variadic=True,
         hidden="zero",
+        also=("matmul", "einsum", "bmm", "tensordot"),
         brackets=Brackets(dims=(1, None)),
         precision="product",
         flops=_flops,

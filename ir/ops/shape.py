@@ -269,6 +269,7 @@ shape_op(
     _expand_shape,
     _expand_source,
     _expand_meaning,
+    also=("broadcast", "broadcast_to", "tile"),
     brackets=Brackets(dims=(1, None), new=True),
     order=_expand_order,
 )

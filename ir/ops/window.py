@@ -67,7 +67,8 @@ def at_arrow(attrs: Mapping[str, object], index: int) -> dict[str, object]:
 def _pads(pad: object) -> tuple[int, int]:
     ends = pad if isinstance(pad, tuple) else (pad, pad)
     if len(ends) != 2 or not all(isinstance(end, int) for end in ends):
-        raise ShapeError("option-out-of-range", f"pad must be two whole numbers, not {len(ends)}")
+        shown = f"({', '.join(map(str, ends))})"
+        raise ShapeError("option-out-of-range", f"pad must be two whole numbers, not {shown}")
     before, after = ends
     if before < 0 or after < 0:
         raise ShapeError("option-out-of-range", "pad must not be negative")

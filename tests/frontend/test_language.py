@@ -424,6 +424,59 @@ model M(x: [B, S], n: int[B]) -> [B, S], [B], [B, S]:
     trial(text, x, n).equals(x / 2 * (np.floor(x) + mask), n / 2 + 3, x + mask)
 
 
+# Ops in models
+
+
+def test_scaled_rotary_positions():
+    text = """
+dims: S = 3, K = 8
+model M(x: [S, K]) -> [S, K], [S, K]:
+    near = rotary[S, K](x, base = 500000, scaling = llama3, factor = 8, context = 8192, high = 4)
+    return near, rotary[S, K](x, scaling = linear, factor = 4, interleaved = true)
+"""
+    x, s = normal(3, 8), np.arange(3)[:, None]
+    rates = 500000.0 ** -(np.arange(4) / 4)
+    waves = 2 * np.pi / rates  # the rule of Llama 3.1, by wavelengths
+    smooth = (8192 / waves - 1) / (4 - 1)
+    between = (1 - smooth) * rates / 8 + smooth * rates
+    rates = np.where(waves < 8192 / 4, rates, np.where(waves > 8192, rates / 8, between))
+    cos, sin, (a, b) = np.cos(s * rates), np.sin(s * rates), np.split(x, 2, -1)
+    near = np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+    angle = s / 4 * 10000.0 ** -(np.arange(4) / 4)
+    z = (x[:, ::2] + 1j * x[:, 1::2]) * np.exp(1j * angle)
+    trial(text, x).equals(near, np.stack([z.real, z.imag], -1).reshape(3, 8))
+
+
+def test_windows_with_options_of_their_own():
+    text = """
+dims: Y = 6, X = 5, Ky = 3, Kx = 2
+model M(x: [Y, X], w: [Ky, Kx]) -> [Yo, Xo], [Yo, Xp]:
+    dims: Yo = 3, Xo = 6, Xp = 4
+    y = conv[Y * Ky -> Yo, X * Kx -> Xo](x, w, stride = (2, 1), pad = ((1, 0), (0, 2)))
+    return y, max_pool[Y * Ky -> Yo, X * Kx -> Xp](pad[Y -> Yy](x, before = 1), stride = (2, 1))
+"""
+    text = text.replace("max_pool[Y * Ky", "max_pool[Yy * Ky")
+    x, w = normal(6, 5), normal(3, 2)
+    wide = np.pad(x, ((1, 0), (0, 2)))
+    y = [[(wide[2 * i : 2 * i + 3, j : j + 2] * w).sum() for j in range(6)] for i in range(3)]
+    top = [[wide[2 * i : 2 * i + 3, j : j + 2].max() for j in range(4)] for i in range(3)]
+    trial(text, x, w).equals(y, top)
+
+
+def test_experts_that_drop_nothing():
+    text = """
+dims: S = 7, D = 3, F = 2, E = 3
+model M(x: [S, D], w: [E, D, F], choice: int[S]) -> [S, F]:
+    order = argsort[S](choice)
+    rows = take[S](x, rename[S -> R](order))
+    counts = sum[S](one_hot[E](choice))
+    y = ragged_dot[R, E, D](rows, w, counts)
+    return scatter_add[R -> S](y, rename[S -> R](order))
+"""
+    x, w, choice = normal(7, 3), normal(3, 3, 2), np.array([2, 0, 0, 2, 1, 2, 0])
+    trial(text, x, w, choice).equals(np.einsum("sd,sdf->sf", x, w[choice]))
+
+
 # Masks
 
 
