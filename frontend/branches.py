@@ -39,8 +39,8 @@ def if_train(
         )  # fmt: skip
     branches = [_branch(body, True, then), _branch(body, False, orelse)]
     merged = [(name, False, ids) for name, ids in _merged(body, branches, node)]
-    for name in _changed(body.states, [b.states for b in branches]):
-        merged.append((name, True, [b.states[name] for b in branches]))
+    states = [b.states for b in branches]
+    merged += [(name, True, [s[name] for s in states]) for name in _changed(body.states, states)]
     results = tuple(_result(body, name, ids, branches, node) for name, _, ids in merged)
     if not (merged or any(b.ops for b in branches)):
         return

@@ -168,7 +168,7 @@ class _Parser:
             elif not stray:
                 self.sink.add(errors.misplaced(node, line, scope))
                 stray = scope == "top"
-            done.append(self.with_block(node, line, scope, depth))
+            done.append(self.with_block(node, line, depth))
             if line.below and not isinstance(node, _OPENERS):
                 self.sink.add(errors.unexpected_indent(line.below[0], line))
                 if errors.starts(line.below[0]):
@@ -177,7 +177,7 @@ class _Parser:
             node for item in done for node in (_joined(item) if isinstance(item, list) else (item,))
         )
 
-    def with_block(self, node, line: Line, scope: str, depth: int):
+    def with_block(self, node, line: Line, depth: int):
         """A node with what is indented below its line."""
         if isinstance(node, tree.Layer):
             doc, below = self.doc(line.below)

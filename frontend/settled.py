@@ -151,7 +151,7 @@ class Settled:
                 if name in self.options and not free:
                     self.used.add(name)
                     return self.options[name]
-                return self._named_constant(name, node.span, declared)
+                return self._named_constant(name, declared)
             case tree.Unary(op=op, operand=operand):
                 value = self.try_constant(operand, declared, hidden)
                 return fold_unary(op, value)
@@ -237,7 +237,7 @@ class Settled:
             "no-value", message, node.span, facts=(f"it is {shown}",) if told else ()
         )
 
-    def _named_constant(self, name: str, span: Span, declared: Any) -> Any:
+    def _named_constant(self, name: str, declared: Any) -> Any:
         if name in self.file.consts:
             if self.file is self.shared.main and name in self.shared.overrides:
                 return self.shared.overrides[name]
