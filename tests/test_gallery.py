@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -246,6 +248,36 @@ def test_equals_its_reference(small):
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         assert ours.shape == theirs.shape
         assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize(
+    ("file", "deviations"),
+    [
+        (
+            "gpt2",
+            {
+                "gpt.body.blocks.attn.query": 0.02,
+                "gpt.body.blocks.attn.out": 0.02 / math.sqrt(2 * 3),
+                "gpt.body.blocks.mlp.down.kernel": 0.02 / math.sqrt(2 * 3),
+            },
+        ),
+        (
+            "t5",
+            {
+                "t5.decoder.cross.attn.query": 1 / math.sqrt(64 * 16),
+                "t5.decoder.cross.attn.key": 1 / math.sqrt(64),
+            },
+        ),
+    ],
+)
+def test_starts_as_published(file, deviations):
+    """The standard deviations that the authors' code draws with, of three blocks of width 64."""
+    sizes = {"V": 20, "L": 3, "D": 64, "G": 4, "K": 16, "F": 64}
+    emitted = program(nw.load(GALLERY / f"{file}.nw", **sizes))
+    drawn = jax.jit(emitted.init_params)(jax.random.key(0))
+    for path, deviation in deviations.items():
+        values = functools.reduce(lambda tree, name: tree[name], path.split("."), drawn)
+        assert np.std(values) == pytest.approx(deviation, rel=0.05), path
 
 
 @pytest.mark.parametrize("small", SMALL, ids=lambda s: s.file)

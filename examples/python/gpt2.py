@@ -16,6 +16,7 @@ F = nw.dims(F=4 * D)  # feed-forward width
 
 drop = nw.const(drop=0.1)
 weights = nw.normal(0.02)
+residual = nw.normal(0.02 / nw.sqrt(2 * L))  # of what is added to the residual
 
 
 @nw.model
@@ -23,8 +24,8 @@ def GPT2(tokens: nw.i[B, S]) -> nw.f[B, S, V]:
     positions = nw.param("positions", [Ctx, D], weights)
     embed = nw.use(core.Embed, init=weights)
     block = transformer.Block(
-        attention.Attention(causal=True, rate=drop, init=weights),
-        core.MLP(init=weights),
+        attention.Attention(causal=True, rate=drop, init=weights, out_init=residual),
+        core.MLP(init=weights, out_init=residual),
         norm=norm.LayerNorm(eps=1e-5),
         rate=drop,
     )

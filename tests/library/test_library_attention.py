@@ -257,6 +257,8 @@ OPTIONS = {
     "key_biased": ("biased", "false"),
     "out_biased": ("biased", "false"),
     "init": ("lecun_normal", "normal(0.02)"),
+    "query_init": ("init", "normal(0.02)"),
+    "out_init": ("init", "normal(0.02)"),
     "bias_init": ("zeros", "normal(0.02)"),
 }
 FEW = {n: OPTIONS[n] for n in ("live", "where", "causal", "cap", "sink", "relative")}

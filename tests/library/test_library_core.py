@@ -94,7 +94,12 @@ def prelu(case, params, state, inputs):
 
 
 X = {"x": "[B, S, D]"}
-MORE = {"rate": ("0.0", "0.5"), "init": KERNELS, "bias_init": BIASES}
+MORE = {
+    "rate": ("0.0", "0.5"),
+    "init": KERNELS,
+    "out_init": ("init", "normal(0.02)"),
+    "bias_init": BIASES,
+}
 NAMED = {"bias": ("false", "true"), "rate": ("0.0", "0.5"), "init": KERNELS}
 LAYERS = [
     Layer(
