@@ -59,7 +59,7 @@ def main() -> int:
         except Wrong as error:
             failed.append({"seed": seed, "what": error.what.split("\n")[0][:300]})
             print(f"seed {seed}: {error if given.verbose else error.what}", flush=True)
-        if number % 100 == 99:
+        if number % 50 == 49:
             jax.clear_caches()
             seconds = time.time() - began
             print(f"{number + 1} programs, {len(failed)} failed, {seconds:.0f} s", flush=True)
