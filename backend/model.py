@@ -15,8 +15,10 @@ from ..ir.placement import input_spec, variable_spec
 from ..ir.plan import Plan, find
 from ..ir.registry import lookup
 from ..ir.signature import CALLS
-from .body import Body, Function
+from .body import Body
+from .function import Function
 from .lines import nested, packed, tidy
+from .metrics import collected
 from .naming import RESERVED, documented, fresh, identifier, prose, quoted, snake, wrap
 
 SUPPORT = {
@@ -151,7 +153,7 @@ class ModelWriter:
         if found.state:
             gives.append(("new_state", self._new_state(instance, variant, body)))
         if found.metrics:
-            gives.append(("metrics", body.metrics(function.metrics)))
+            gives.append(("metrics", collected(body, function.reports)))
         _return(body, gives)
         lines = tidy([*self._shapes(function, body), *body.lines])
         return [", ".join(arguments), *self._docstring(instance), *lines]
@@ -214,7 +216,7 @@ class ModelWriter:
         for child in instance.children:
             path = self.module.child_of(instance, child.name).path
             if holds(self.module, path, "states"):
-                code = body.function.child_state.get(child.name, f'state["{child.name}"]')
+                code = body.function.state_of(child.name)
                 parts.append(f'"{child.name}": {code}')
         return "{" + ", ".join(parts) + "}"
 
@@ -328,12 +330,12 @@ class ModelWriter:
         function = Function(self, instance, Variant((), variable.init.ops, ()))
         body = Body(function, variable.init.ops, variable.init.results, 4, None)
         body.salts = salts
-        body.names.update(held)
+        body.scope.held.update(held)
         body.write()
         code = body.array(variable.init.results[0]).text
         for line in body.lines:
             lines += wrap(line)
-        held.update(dict.fromkeys(body.names))
+        held.update(dict.fromkeys(body.scope.held))
         return code
 
     # The file.

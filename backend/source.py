@@ -94,10 +94,10 @@ def as_array(code: Code, dtype: str) -> Code:
 
 
 def letters(dims: Sequence[Dim]) -> dict[Dim, str]:
-    """An einsum letter for each dim: of its name where free, else the next free one."""
+    """An einsum letter for each dim: its name where that is one, else of its name, else any."""
     taken: dict[str, Dim] = {}
     found: dict[Dim, str] = {}
-    for dim in dims:
+    for dim in sorted(dims, key=lambda d: len(d.name) > 1):
         wanted = [c for c in dim.name.lower() if "a" <= c <= "z"]
         wanted += [c.upper() for c in wanted]
         choices = wanted + [chr(c) for c in range(ord("a"), ord("z") + 1)]
