@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .naming import quoted, wrap
 
+Entries = list[tuple[str, "str | Entries"]]
+"""A dict as source: names with what they map to, or with entries of their own."""
+
 
 def packed(constants: list[tuple[str, int]]) -> list[str]:
     """Constants as assignments, four on a line."""
@@ -14,7 +17,7 @@ def packed(constants: list[tuple[str, int]]) -> list[str]:
     return lines
 
 
-def nested(entries: list, before: str, after: str) -> list[str]:
+def nested(entries: Entries, before: str, after: str) -> list[str]:
     """A nested dict as source: on one line where it is short, else an entry a line."""
     one = before + _flat(entries) + after
     if len(one) <= 88:
@@ -27,7 +30,7 @@ def nested(entries: list, before: str, after: str) -> list[str]:
     return [*lines, f"{indent}}}{after}"]
 
 
-def _flat(entries: list) -> str:
+def _flat(entries: Entries) -> str:
     parts = (f"{quoted(n)}: {_flat(s) if isinstance(s, list) else s}" for n, s in entries)
     return "{" + ", ".join(parts) + "}"
 

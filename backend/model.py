@@ -6,18 +6,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..ir.core import Instance, Module, Variable, Variant, walk
+from ..ir.core import Instance, Module, Variant, walk
 from ..ir.diagnostics import Span
-from ..ir.effects import effects, holds, salt
+from ..ir.effects import effects, holds
 from ..ir.ops.helpers import HELPERS
 from ..ir.ops.layout import spec
 from ..ir.placement import input_spec, variable_spec
 from ..ir.plan import Plan, find
-from ..ir.registry import lookup
 from ..ir.signature import CALLS
 from .body import Body
 from .function import Function
-from .lines import nested, packed, tidy
+from .initial import Initials
+from .lines import Entries, nested, packed, tidy
 from .metrics import collected
 from .naming import RESERVED, documented, fresh, identifier, prose, quoted, snake, wrap
 
@@ -71,8 +71,6 @@ class ModelWriter:
         self.constants: dict[str, int] = {}
         self.functions: dict[tuple, str] = {}
         self.names: dict[tuple[str, int], str] = {}
-        self.inits: dict[tuple, str] = {}
-        self._counted: dict[str, dict[tuple, int]] = {}
         self.texts: list[list[str]] = []
         self.taken: set[str] = RESERVED | {
             identifier(d.name) for i in module.instances for d in i.dims
@@ -220,124 +218,6 @@ class ModelWriter:
                 parts.append(f'"{child.name}": {code}')
         return "{" + ", ".join(parts) + "}"
 
-    # Initializers.
-
-    def _init(self, instance: Instance, kind: str) -> str:
-        """The function that makes the parameters, or the states, of an instance and all below
-        it."""
-        identity = self._init_identity(instance, kind)
-        if identity in self.inits:
-            return self.inits[identity]
-        root = instance.path == ""
-        what = {"params": "init_params", "states": "init_state"}[kind]
-        name = what if root else fresh(
-            f"init_{snake(instance.layer)}" + ("_state" if kind == "states" else ""), self.taken
-        )  # fmt: skip
-        self.taken.add(name)
-        self.inits[identity] = name
-        keyed = self._keyed(kind)
-        lines = [f"def {name}({'key' if keyed and not (root and kind == 'states') else ''}):"]
-        if root:
-            group = "Parameters" if kind == "params" else "States"
-            lines.append(
-                f'    """{group} of {documented(prose(instance.layer))}, as nested dicts."""'
-            )
-            if keyed and kind == "states":
-                lines.append("    key = random.key(0)")
-        entries = self._entries_of(instance, kind, (), lines, {})
-        lines += nested(entries, "    return ", "")
-        self.texts.append(lines)
-        return name
-
-    def _init_identity(self, instance: Instance, kind: str) -> tuple:
-        """What two instances must share for one initializing function to serve both."""
-        variables = instance.params if kind == "params" else instance.states
-        children = tuple(
-            (c.name, c.mode, c.along, self._init_identity(i, kind))
-            for c, i in self._holding(instance, kind)
-        )
-        return (kind, instance.layer, instance.dims, variables, children)
-
-    def _holding(self, instance: Instance, kind: str):
-        for child in instance.children:
-            inner = self.module.child_of(instance, child.name)
-            if holds(self.module, inner.path, kind):
-                yield child, inner
-
-    def _entries_of(
-        self, instance: Instance, kind: str, salts: tuple[str, ...], lines: list[str], held: dict
-    ) -> list:
-        """Names with their source, or with entries of their own where no function is worth
-        while."""
-        entries: list = []
-        for variable in instance.params if kind == "params" else instance.states:
-            entries.append((variable.name, self._initial(instance, variable, salts, lines, held)))
-        for child, inner in self._holding(instance, kind):
-            folded = (*salts, f"0x{salt(child.name):08x}")
-            identity = self._init_identity(inner, kind)
-            tiny = len(inner.params if kind == "params" else inner.states) == 1 and not any(
-                self._holding(inner, kind)
-            )
-            if child.mode == "one" and (tiny or self._uses(identity, kind) == 1):
-                entries.append((child.name, self._entries_of(inner, kind, folded, lines, held)))
-                continue
-            function = self._init(inner, kind)
-            count = (
-                self.constant(child.along, child.along.size.value)
-                if child.along is not None
-                else ""
-            )
-            if self._keyed(kind):
-                self.use("fold")
-                key = f"fold(key, {', '.join(folded)})"
-                if child.mode == "one":
-                    source = f"{function}({key})"
-                else:
-                    self.use("copy_keys")
-                    source = f"jax.vmap({function})(copy_keys({key}, {count}))"
-            elif child.mode == "one":
-                source = f"{function}()"
-            else:
-                self.use("stacked")
-                source = f"stacked([{function}()] * {count})"
-            entries.append((child.name, source))
-        return entries
-
-    def _keyed(self, kind: str) -> bool:
-        """Whether initial values are drawn from a key; those of states rarely are."""
-        if kind == "params":
-            return True
-        inits = (s.init for i in self.module.instances for s in i.states)
-        return any(lookup(op.name).effect == "random" for init in inits for op in walk(init.ops))
-
-    def _uses(self, identity: tuple, kind: str) -> int:
-        """How many instances an initializing function would serve."""
-        if kind not in self._counted:
-            found: dict[tuple, int] = {}
-            for instance in self.module.instances:
-                known = self._init_identity(instance, kind)
-                found[known] = found.get(known, 0) + 1
-            self._counted[kind] = found
-        return self._counted[kind][identity]
-
-    def _initial(
-        self, instance: Instance, variable: Variable, salts: tuple[str, ...], lines, held
-    ) -> str:
-        """Source of an initial value.
-
-        Statements that it needs are added to `lines`, and the names that they bind to `held`.
-        """
-        function = Function(self, instance, Variant((), variable.init.ops, ()))
-        body = Body(function, variable.init.ops, variable.init.results, 4, None)
-        body.salts = salts
-        body.scope.held.update(held)
-        body.write()
-        code = body.array(variable.init.results[0]).text
-        for line in body.lines:
-            lines += wrap(line)
-        held.update(dict.fromkeys(body.scope.held))
-        return code
-
     # The file.
 
     def write(self) -> str:
@@ -345,9 +225,10 @@ class ModelWriter:
         module = self.module
         root = module.instances[0]
         entry = self.function_name("", 0)
-        init_params = self._init(root, "params")
-        init_state = self._init(root, "states") if holds(module, "", "states") else None
-        tail = self._entries(root, entry, init_params, init_state)
+        Initials(self, "params").function(root)
+        if holds(module, "", "states"):
+            Initials(self, "states").function(root)
+        tail = self._entries(root, entry)
         name, source = documented(prose(root.layer)), documented(prose(self.source))
         first = f'"""{name}, written by Netwright from {source}'
         head = [first + '; numbers after # are lines there."""']
@@ -384,15 +265,11 @@ class ModelWriter:
         order = [d.name for i in self.module.instances for d in i.dims]
         return sorted(self.constants.items(), key=lambda item: order.index(item[0]))
 
-    def _entries(
-        self, root: Instance, entry: str, init_params: str, init_state: str | None
-    ) -> list[str]:
+    def _entries(self, root: Instance, entry: str) -> list[str]:
         """`init_state`, `loss` and `predict`: what the runtime calls."""
         module = self.module
         lines: list[str] = []
-        if init_params != "init_params":
-            raise AssertionError(init_params)
-        if init_state is None:
+        if not holds(module, "", "states"):
             lines += [
                 "",
                 "def init_state():",
@@ -451,17 +328,17 @@ class ModelWriter:
         if not self.plan.mesh.axes:
             return []
         inputs = self.module.instances[0].variants[0].inputs
-        tables = {
+        tables: dict[str, Entries] = {
             "PARAM_SPECS": self._spec_tree("", "params"),
             "STATE_SPECS": self._spec_tree("", "states"),
             "BATCH_SPECS": [(v.label, spec(input_spec(self.plan, "", v))) for v in inputs],
         }
         return [line for n, tree in tables.items() for line in nested(tree, f"{n} = ", "")]
 
-    def _spec_tree(self, path: str, kind: str) -> list:
+    def _spec_tree(self, path: str, kind: str) -> Entries:
         """The specs of the parameters, or states, of an instance and all below it."""
         instance = self.module.instance(path)
-        found: list = []
+        found: Entries = []
         for variable in instance.params if kind == "params" else instance.states:
             placed = variable_spec(self.module, self.plan, instance, variable)
             found.append((variable.name, spec(placed)))
