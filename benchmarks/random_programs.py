@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(ROOT / "tests" / "random_programs"))
-CHUNK = 25  # programs between which compiled ones are kept
+CHUNK = 15  # programs between which what was compiled is kept
 
 
 def compiled(number: int) -> bool:
@@ -65,6 +65,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=100_000, help="the seed of the first one")
     parser.add_argument("--ops", type=int, default=8, help="about how many ops a body has")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes")
+    parser.add_argument("--minutes", type=float, default=60, help="after which no more are begun")
     parser.add_argument("--verbose", action="store_true", help="print failing programs as text")
     parser.add_argument("--out", default=str(Path(__file__).parent / "results"))
     given = parser.parse_args()
@@ -75,6 +76,7 @@ def main() -> int:
     ).stdout.strip()
     ops: Counter[str] = Counter()
     failed: list[dict] = []
+    count = 0
     some = partial(
         run, count=given.count, seed=given.seed, ops=given.ops, verbose=given.verbose
     )  # fmt: skip
@@ -84,14 +86,17 @@ def main() -> int:
             ops.update(seen)
             failed += wrong
             seconds = time.time() - began
-            number = min(done * CHUNK, given.count)
-            print(f"{number} programs, {len(failed)} failed, {seconds:.0f} s", flush=True)
-    whole = sum(map(compiled, range(given.count)))
+            count = min(done * CHUNK, given.count)
+            print(f"{count} programs, {len(failed)} failed, {seconds:.0f} s", flush=True)
+            if seconds > 60 * given.minutes:
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
+    whole = sum(map(compiled, range(count)))
     result = {
         "commit": commit,
         "seed": given.seed,
-        "count": given.count,
-        "eager": given.count - whole,
+        "count": count,
+        "eager": count - whole,
         "compiled": whole,
         "ops_in_a_body": given.ops,
         "failed": failed,
