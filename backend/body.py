@@ -61,9 +61,8 @@ class Body:
         self.lines: list[str] = []
         self.codes: dict[int, Code] = {}
         self.key: str = outer.key if outer is not None else "key"
-        self.scope: Scope = Scope(
-            self.model.taken, outer.scope if outer is not None else None, kept
-        )
+        around: Scope | None = None if outer is None else outer.scope
+        self.scope = Scope(self.model.taken, around, kept)
         self.arguments: dict[int, str] = {}
         self.salts: tuple[str, ...] = ()
         self.bind_results({})

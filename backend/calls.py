@@ -9,6 +9,7 @@ from ..ir.core import Op, Value
 from ..ir.effects import Effects, effects, salt
 from ..ir.registry import Code
 from .metrics import report_child
+from .naming import quoted
 
 if TYPE_CHECKING:
     from .body import Body
@@ -112,8 +113,11 @@ def each(body: Body, at: int, op: Op) -> None:
     function = f"lambda *a: {called.function}(*a, train)" if train else called.function
     axes = ", ".join("0" if dealt else "None" for _, dealt in args)
     axes += "," if len(args) == 1 else ""
-    size = "" if any(dealt for _, dealt in args) else f", axis_size={count}"
+    more = "" if any(dealt for _, dealt in args) else f", axis_size={count}"
+    if spread := op.get("spread", ()):
+        placed = ", ".join(quoted(axis) for axis in spread)
+        more += f", spmd_axis_name={placed if len(spread) == 1 else f'({placed})'}"
     names = [body.target(r, at) for r in op.results]
     names += outputs(body, called, copies=True)
     given = ", ".join(text for text, _ in args)
-    body.emit(f"{', '.join(names)} = jax.vmap({function}, ({axes}){size})({given})", op)
+    body.emit(f"{', '.join(names)} = jax.vmap({function}, ({axes}){more})({given})", op)
