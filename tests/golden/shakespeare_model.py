@@ -58,8 +58,8 @@ def attention(params, x):
     k = jnp.einsum("bd,dgk->bgk", x_flat, params["wk"]).reshape(B, S, G, K)
     scores = jnp.einsum("bsgrk,btgk->bsgrt", q, rotary(k, -3, 10000.0))  # 27
     scores = scores / 5.656854249492381
-    weights = (jnp.arange(S)[:, None] - jnp.arange(S) >= 0)[:, None, None]
-    weights = jax.nn.softmax(scores, axis=-1, where=weights)  # 28
+    mask = (jnp.arange(S)[:, None] - jnp.arange(S) >= 0)[:, None, None]
+    weights = jax.nn.softmax(scores, axis=-1, where=mask)  # 28
     v = jnp.einsum("bd,dgk->bgk", x_flat, params["wv"]).reshape(B, S, G, K)
     y = jnp.einsum("bsgrt,btgk->bsgrk", weights, v).reshape(-1, G, R, K)
     return jnp.einsum("bgrk,grkd->bd", y, params["wo"]).reshape(B, S, D)
