@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Cells = tuple[str, str, str, str, str]
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _THOUSANDS = ("", "k", "M", "G", "T", "P", "E")
 
 
@@ -96,7 +97,7 @@ def _exact(size: Size) -> int | str:
 
 
 def _headings(shared: Size) -> Cells:
-    flops = "FLOPs" if shared == 1 else f"FLOPs / {_product(shared)}"
+    flops = "FLOPs" if shared == 1 else f"FLOPs / {_rounded(shared)}"
     return ("path", "shape", "parameters", "bytes", flops)
 
 
@@ -128,9 +129,9 @@ def _totals(found: Census, shared: Size) -> list[str]:
         states = f"{_number(found.states)} elements of state in {_bytes(found.state_bytes)}"
         lines.append(f"{states}, which do not count as parameters")
     total, products = (_work(s, shared) for s in (whole.flops.total, whole.flops.products))
-    per = "" if shared == 1 else f" for each {_product(shared)}"
+    per = "" if shared == 1 else f" for each {_rounded(shared)}"
     lines.append(f"{total} FLOPs{per} in one forward pass, {products} of them in products")
-    less = "" if shared == 1 else f"; what does not grow with {_product(shared)} is left out"
+    less = "" if shared == 1 else f"; what does not grow with {_rounded(shared)} is left out"
     lines.append(f"a multiply-add is two FLOPs{less}")
     return lines
 
@@ -155,9 +156,13 @@ def _work(size: Size, shared: Size) -> str:
     return _rounded(found)
 
 
-def _product(size: Size) -> str:
-    ((names, _),) = size.terms
-    return "·".join(map(_factor, names))
+def _product(factors: Iterable[Factor]) -> str:
+    """A product of sizes: `B·S²`."""
+    parts = []
+    for factor, power in Counter(factors).items():
+        name = factor if isinstance(factor, str) else str(Size.atom_of(factor))
+        parts.append(name if power == 1 else name + str(power).translate(_RAISED))
+    return "·".join(parts)
 
 
 def _dim(dim: Dim) -> str:
@@ -175,15 +180,11 @@ def _rounded(size: Size) -> str:
     parts = []
     for factors, number in size.terms:
         rounded = _scaled(abs(number), 1000, _THOUSANDS)
-        names = "·".join(map(_factor, factors))
+        names = _product(factors)
         parts.append("- " if number < 0 else "+ ")
         parts.append(f"{rounded} {names}" if names and abs(number) != 1 else names or rounded)
         parts.append(" ")
     return "".join(parts).strip().removeprefix("+ ")
-
-
-def _factor(factor: Factor) -> str:
-    return factor if isinstance(factor, str) else str(Size.atom_of(factor))
 
 
 def _bytes(size: Size) -> str:

@@ -130,6 +130,13 @@ def test_llamas_have_as_many_parameters_as_published(text, sizes, published):
     assert products.evaluate({"B": 2, "S": 64}) == 2 * 64 * (2 * weights + 64 * scores)
 
 
+def test_a_vision_transformer_multiplies_as_often_as_published():
+    """torchvision gives 17.564 billion multiply-adds for its `vit_b_16` at 224 by 224."""
+    found = census(module_of((EXAMPLES / "gallery" / "vit.nw").read_text(), B=1))
+    assert round(found.rows[0].flops.products.value / 2e9, 3) == 17.564
+    assert found.parameters == 86_567_656
+
+
 def test_the_table_of_a_llama():
     table = parameters.table(census(module_of(UNTIED, L=126, S=128, B=1, G=8, R=16, K=128)))
     lines = table.splitlines()
@@ -138,6 +145,9 @@ def test_the_table_of_a_llama():
     assert "FLOPs / " not in table  # all sizes are known
     free = parameters.table(census(module_of(UNTIED)))
     assert "FLOPs / B·S" in free.splitlines()[0]
+    pairs = (EXAMPLES / "gallery" / "bert.nw").read_text()
+    assert "FLOPs for each B in" in (said := parameters.table(census(module_of(pairs))))
+    assert "k S² + " in said
 
 
 def test_json_says_the_same_exactly():
