@@ -85,9 +85,9 @@ def _merged(body: Body, branches: list[_Branch], node: tree.If) -> Iterator[tupl
         left, right = (b.names.get(name) for b in branches)
         if isinstance(left, StateName) or isinstance(right, StateName):
             continue
-        given = [g for g in (left, right) if g is not None]
-        if len(given) == 1:
-            span = given[0].span if isinstance(given[0], Val) else node.span
+        given = [g for g in (left, right) if g is not None and not isinstance(g, OneBranch)]
+        if len(given) < 2:
+            span = given[0].span if given and isinstance(given[0], Val) else node.span
             body.names[name] = OneBranch(span)
         elif all(is_constant(g) for g in given) and left == right:
             body.names[name] = left

@@ -218,7 +218,7 @@ class Trace:
         if not values and not nameless:
             return
         own = {id(level.frame) for level in self._levels}
-        for frame in frames:
+        for frame in reversed(frames):  # a helper's argument has the caller's name first
             for name, held in frame.f_locals.items():
                 if not name.isidentifier() or not name.isascii() or name == "_":
                     continue

@@ -8,6 +8,7 @@ statement that costs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ...ir.diagnostics import Span
@@ -125,7 +126,7 @@ class Writer:
         expression = self._form(value)
         targets = value.site.targets()
         if value.parts:
-            names = [self._chosen(p, "value") if self._wanted(p) else "_" for p in value.parts]
+            names = [n or "_" for n in self._names(value.parts, "value")]
             if len(targets) != len(names):
                 targets = [value.site] * len(names)
             node = tree.Assign(
@@ -172,7 +173,7 @@ class Writer:
 
     def _branch(self, record: Branching, out: list) -> None:
         results = record.results
-        names = [self._chosen(v, "chosen") if self._wanted(v) else None for v in results]
+        names = self._names(results, "chosen")
         before, apart = dict(self.bound), self.apart
         bodies = []
         taken: set[str] = set(before)
@@ -239,7 +240,8 @@ class Writer:
             body.append(tree.Emit(emitted, span=span))
         self.open.pop()
         self.bound, self.apart = before, apart
-        names = [self._chosen(v, "emitted") if self._wanted(v) else "_" for v in record.results]
+        kept = [c.name for c in record.carry if self.uses.count.get(c.last)]
+        names = [n or "_" for n in self._names(record.results, "emitted", kept)]
         targets = tuple(tree.Name(n, span=record.site.span) for n in names)
         span = record.site.call()
         node = tree.Scan(targets, along, tuple(inputs), tuple(carry), tuple(body), span=span)
@@ -252,14 +254,23 @@ class Writer:
 
     # Names.
 
-    def _chosen(self, value: Value, word: str) -> str:
+    def _names(
+        self, values: Iterable[Value], word: str, kept: Iterable[str] = ()
+    ) -> list[str | None]:
+        """Names for the results of one statement, each another one; None for what nobody wants."""
+        taken = {*kept}
+        found: list[str | None] = []
+        for value in values:
+            name = self._chosen(value, word, taken) if self._wanted(value) else None
+            found.append(name)
+            taken |= {name} if name is not None else set()
+        return found
+
+    def _chosen(self, value: Value, word: str, kept: Collection[str] = ()) -> str:
         """The name for a value: Python's, unless that would mean something else."""
         name = value.name
-        if (
-            name is not None
-            and name not in self.apart
-            and not (value.helped and name in self.fixed)
-        ):
+        taken = name in self.apart or name in kept or (value.helped and name in self.fixed)
+        if name is not None and not taken:
             self.seen.add(name)
             return name
         base, number = name or word, 1 if name is None else 2
