@@ -62,7 +62,7 @@ class Body:
         self.codes: dict[int, Code] = {}
         self.key: str = outer.key if outer is not None else "key"
         around: Scope | None = None if outer is None else outer.scope
-        self.scope = Scope(self.model.taken, around, kept)
+        self.scope: Scope = Scope(self.model.taken, around, kept)
         self.arguments: dict[int, str] = {}
         self.salts: tuple[str, ...] = ()
         self.bind_results({})
