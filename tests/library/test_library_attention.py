@@ -186,17 +186,28 @@ def formula(case, params, state, inputs):
 def rotary(case, params, state, inputs):
     options, x = case.options, inputs["x"]
     size = int(x.shape[-1] * options["fraction"])
-    rate = options["base"] ** (-np.arange(0, size, 2) / size)
-    if options["factor"] != 1.0:
-        rate = slowed(rate, options)
-    return turned(x, options["base"], options["fraction"], options["interleaved"], rate)
+    base, factor, scaling = (options[n] for n in ("base", "factor", "scaling"))
+    if scaling == "ntk":
+        base *= factor ** (size / (size - 2))
+    rate = base ** (-np.arange(0, size, 2) / size)
+    if factor != 1.0 and scaling != "ntk":
+        rate = slowed(rate, options, size)
+    done = turned(x, options["base"], options["fraction"], options["interleaved"], rate)
+    if scaling == "yarn":  # what is rotated is longer
+        done = done.at[..., :size].multiply(0.1 * np.log(factor) + 1)
+    return done
 
 
-def slowed(rate, options):
-    """The scaling of Llama 3.1, by wave lengths, as its reference code has it."""
-    if options["context"] is None:
+def slowed(rate, options, size):
+    """Rates divided by the factor: all, or slow ones."""
+    scaling = options["scaling"] or ("linear" if options["context"] is None else "llama3")
+    high = options["high"] or {"yarn": 32.0}.get(scaling, 4.0)
+    options = {**options, "high": high}
+    if scaling == "linear":
         return rate / options["factor"]
-    found = []
+    if scaling == "yarn":
+        return yarn(rate, options, size)
+    found = []  # Llama 3.1, by wave lengths, as its reference code has it
     for r in rate:
         wave = 2 * np.pi / r
         longest, shortest = (options["context"] / options[n] for n in ("low", "high"))
@@ -207,6 +218,19 @@ def slowed(rate, options):
             r = (1 - smooth) * r / options["factor"] + smooth * r
         found.append(r)
     return np.array(found)
+
+
+def yarn(rate, options, size):
+    """The rates of YaRN, as its reference code has them: a ramp from pair to pair."""
+
+    def pair(turns):
+        return size * np.log(options["context"] / (turns * 2 * np.pi)) / 2 / np.log(options["base"])
+
+    first = max(np.floor(pair(options["high"])), 0)
+    last = min(np.ceil(pair(options["low"])), size - 1)
+    last = last + 0.001 if first == last else last
+    ramp = np.clip((np.arange(size // 2) - first) / (last - first), 0, 1)
+    return rate * (1 - ramp) + rate / options["factor"] * ramp
 
 
 def alibi(case, params, state, inputs):
@@ -239,6 +263,17 @@ MASK = {"where": "bool[B, S, T]"}
 TURN = "attention.Rotary(base = 100.0, fraction = 0.5, interleaved = true)"
 BIAS = "attention.RelativeBias(buckets = 8, distance = 6)"
 ONE_WAY = "attention.RelativeBias(buckets = 8, distance = 6, both = false)"
+
+
+def scaled_as_told(options):
+    """Whether the options of `Rotary` go together."""
+    unbounded = (options["context"], options["low"], options["high"]) == (None, 1, None)
+    if options["factor"] == 1.0:
+        return unbounded and options["scaling"] is None
+    by_turns = options["scaling"] in ("llama3", "yarn")
+    return options["context"] is not None if by_turns else options["scaling"] is None or unbounded
+
+
 NO, YES = ("false", "true"), ("true", "false")
 OPTIONS = {
     "live": (False, True),
@@ -328,10 +363,11 @@ LAYERS = [
             "factor": ("1.0", "4.0"),
             "context": ("none", "20"),
             "low": ("1.0", "0.5"),
-            "high": ("4.0", "3.0"),
+            "high": ("none", "3.0"),
+            "scaling": ("none", "linear", "ntk", "llama3", "yarn"),
         },
         sizes={**SIZES, "K": 8},
-        valid=lambda o: o["factor"] != 1.0 or (o["context"], o["low"], o["high"]) == (None, 1, 4),
+        valid=scaled_as_told,
     ),
     Layer(
         "attention.ALiBi",
