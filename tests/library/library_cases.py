@@ -270,7 +270,9 @@ def _compare(layer, case, emitted, dtype, tolerance, seed, text) -> None:
     floats = {n: v for n, v in inputs.items() if v.dtype.kind == "f"}
 
     def ours(params, floats):
-        given = emitted(params, state, {**inputs, **floats}, train=case.train)
+        values = {**inputs, **floats}  # a tree's dicts are sorted; a layer's arguments are not
+        values = {n: values[n] for n in layer.arguments if n in values}
+        given = emitted(params, state, values, train=case.train)
         if not state:
             return given, {}
         *results, after = given

@@ -1,0 +1,455 @@
+"""The chapter `vision` against Flax's convolutions and normalisations."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import linen as nn
+from library_cases import Layer
+
+ACTS = {
+    "none": lambda x: x,
+    None: lambda x: x,
+    "relu": nn.relu,
+    "relu6": nn.relu6,
+    "silu": nn.silu,
+    "tanh": jnp.tanh,
+    "sigmoid": nn.sigmoid,
+    "hard_sigmoid": nn.hard_sigmoid,
+}
+MODES = {"circular": "wrap", "reflect": "reflect"}
+
+
+def pad_of(written):
+    """A pad as it is written, as Flax takes it: a word, or a pair for each dim."""
+    text = str(written)
+    if text.isalpha():
+        return text.upper()
+    ends = tuple(int(n) for n in text.strip("()").split(","))
+    return (ends[0], ends[-1])
+
+
+def each_dim(pad, spans):
+    """The same for windows that cover so many elements; Flax has CAUSAL for one dim only."""
+    if pad == "CAUSAL" and len(spans) > 1:
+        return [(span - 1, 0) for span in spans]
+    return pad if isinstance(pad, str) else [pad] * len(spans)
+
+
+def convolve(x, params, *, stride=1, pad="same", dilation=1, groups=1):
+    """Flax's convolution with a kernel of any rank."""
+    window = params["kernel"].shape[:-2]
+    spans = [(k - 1) * dilation + 1 for k in window]
+    layer = nn.Conv(
+        params["kernel"].shape[-1],
+        window,
+        strides=stride,
+        padding=each_dim(pad_of(pad), spans),
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+        use_bias="bias" in params,
+    )
+    return layer.apply({"params": params}, x)
+
+
+def conv(case, params, state, inputs):
+    o = case.options
+    groups = case.sizes["C"] if o["groups"] == "C" else o["groups"]
+    return convolve(
+        inputs["x"], params, stride=o["stride"], pad=o["pad"], dilation=o["dilation"],
+        groups=groups,
+    )  # fmt: skip
+
+
+def conv_transpose(case, params, state, inputs):
+    """Flax slides the kernel as it is, so ours is turned; its pads are outside, ours inside."""
+    o = case.options
+    window = params["kernel"].shape[:-2]
+    spans = [(k - 1) * o["dilation"] + 1 for k in window]
+    pad = pad_of(o["pad"])
+    if pad == "CAUSAL":
+        pad = [(s - 1, o["stride"] - 1) for s in spans]
+    elif not isinstance(pad, str):
+        pad = [(s - 1 - pad[0], s - 1 - pad[1]) for s in spans]
+    layer = nn.ConvTranspose(
+        params["kernel"].shape[-1],
+        window,
+        strides=(o["stride"],) * len(window),
+        padding=pad,
+        kernel_dilation=(o["dilation"],) * len(window),
+        use_bias="bias" in params,
+    )
+    turned = {**params, "kernel": jnp.flip(params["kernel"], tuple(range(len(window))))}
+    return layer.apply({"params": turned}, inputs["x"])
+
+
+def pool(case, params, state, inputs):
+    o, x = case.options, inputs["x"]
+    window = (case.sizes["K"],) * 2
+    stride = (o.get("stride") if isinstance(o.get("stride"), int) else window[0],) * 2
+    pad = pad_of(o["pad"])
+    if pad in ("CIRCULAR", "REFLECT"):
+        total = window[0] - 1
+        ends = (total // 2, total - total // 2)
+        x = jnp.pad(x, ((0, 0), ends, ends, (0, 0)), mode=MODES[pad.lower()])
+        pad = "VALID"
+    elif pad == "CAUSAL":
+        pad = [(window[0] - 1, 0)] * 2
+    elif not isinstance(pad, str):
+        pad = [pad] * 2
+    if o["kind"] == "max_pool":
+        return nn.max_pool(x, window, stride, pad)
+    return nn.avg_pool(x, window, stride, pad, count_include_pad=False)
+
+
+def upsample(case, params, state, inputs):
+    x, method = inputs["x"], case.options["method"]
+    shape = (x.shape[0], case.sizes["Yo"], case.sizes["Xo"], x.shape[-1])
+    return jax.image.resize(x, shape, method, antialias=False)
+
+
+def patches(case, params, state, inputs):
+    s = case.sizes
+    layer = nn.Conv(s["D"], (s["P"], s["Q"]), (s["P"], s["Q"]), use_bias="bias" in params)
+    y = layer.apply({"params": params}, inputs["image"])
+    return y.reshape(s["B"], -1, s["D"])
+
+
+def squeezed(x, params, act="relu", gate="sigmoid"):
+    dense = lambda name, y: y @ params[name]["kernel"] + params[name]["bias"]  # noqa: E731
+    weights = dense("excite", ACTS[act](dense("squeeze", x.mean((-3, -2)))))
+    return x * ACTS[gate](weights)[:, None, None]
+
+
+def squeeze_excite(case, params, state, inputs):
+    return squeezed(inputs["x"], params, case.options["act"], case.options["gate"])
+
+
+# Blocks. Each gives its result and its new state.
+
+
+def normalised(x, params, state, norm, train):
+    """Flax's normalisation of channels, and its new averages."""
+    if norm is None:
+        return x, {}
+    if norm.startswith("norm.GroupNorm"):
+        return nn.GroupNorm(2, epsilon=1e-6).apply({"params": params}, x), {}
+    momentum, eps = (0.5, 1e-3) if "(" in norm else (0.99, 1e-5)
+    names = {"mean": "mean", "var": "variance"}
+    layer = nn.BatchNorm(not train, momentum=momentum, epsilon=eps, use_fast_variance=False)
+    stats = {theirs: state[ours] for theirs, ours in names.items()}
+    y, after = layer.apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])
+    return y, {ours: after["batch_stats"][theirs] for theirs, ours in names.items()}
+
+
+class Blocks:
+    """Blocks of ConvNorm, with the options of a case, that gather the new state by path."""
+
+    def __init__(self, case, norm="norm.BatchNorm"):
+        self.norm, self.train = case.options.get("norm", norm), case.train
+
+    def conv_norm(self, x, params, state, act=None, norm="", **options):
+        y = convolve(x, params["conv"], **options)
+        norm = self.norm if norm == "" else norm
+        own = params.get("normalise", {}), state.get("normalise", {})
+        y, after = normalised(y, *own, norm, self.train)
+        return ACTS[act](y), {"normalise": after} if after else {}
+
+    def run(self, x, params, state, names, options):
+        """Some ConvNorms in sequence; the result and their new states by name."""
+        found = {}
+        for name, more in zip(names, options, strict=True):
+            x, after = self.conv_norm(x, params[name], state.get(name, {}), **more)
+            found |= {name: after} if after else {}
+        return x, found
+
+    def shortcut(self, x, params, state, stride):
+        if "project" not in params:
+            return x, {}
+        more = ({"stride": stride},)
+        return self.run(x, params, state, ("project",), more)
+
+
+def conv_norm(case, params, state, inputs):
+    o = case.options
+    groups = case.sizes["C"] if o["groups"] == "C" else o["groups"]
+    return _both(
+        state,
+        Blocks(case).conv_norm(
+            inputs["x"], params, state, o["act"], stride=o["stride"], pad=o["pad"],
+            dilation=o["dilation"], groups=groups,
+        ),
+    )  # fmt: skip
+
+
+def _both(state, found):
+    return found if state else found[0]
+
+
+def shortcut(case, params, state, inputs):
+    found = Blocks(case).shortcut(inputs["x"], params, state, case.options["stride"])
+    return _both(state, found)
+
+
+def residual(case, params, state, inputs):
+    o, x, blocks = case.options, inputs["x"], Blocks(case)
+    last = {} if o["last_norm"] == "norm" else {"norm": o["last_norm"]}
+    y, after = blocks.run(
+        x, params, state, ("first", "second"),
+        (
+            {"stride": o["stride"], "pad": o["pad"], "act": o["act"]},
+            {"pad": o["pad"], **last},
+        ),
+    )  # fmt: skip
+    around, more = blocks.shortcut(
+        x, params.get("shortcut", {}), state.get("shortcut", {}), o["stride"]
+    )
+    after |= {"shortcut": more} if more else {}
+    return _both(state, (ACTS[o["act"]](y + around), after))
+
+
+def bottleneck(case, params, state, inputs):
+    o, x, blocks = case.options, inputs["x"], Blocks(case)
+    last = {} if o["last_norm"] == "norm" else {"norm": o["last_norm"]}
+    middle = {"stride": o["stride"], "pad": o["pad"], "groups": o["groups"], "act": o["act"]}
+    y, after = blocks.run(
+        x, params, state, ("narrow", "middle", "widen"), ({"act": o["act"]}, middle, last)
+    )
+    around, more = blocks.shortcut(
+        x, params.get("shortcut", {}), state.get("shortcut", {}), o["stride"]
+    )
+    after |= {"shortcut": more} if more else {}
+    return _both(state, (ACTS[o["act"]](y + around), after))
+
+
+def inverted_residual(case, params, state, inputs):
+    o, x, blocks = case.options, inputs["x"], Blocks(case)
+    act, y, after = o["act"], inputs["x"], {}
+    if "widen" in params:
+        y, after = blocks.run(y, params, state, ("widen",), ({"act": act},))
+    groups = params["middle"]["conv"]["kernel"].shape[-1]
+    more = {"stride": o["stride"], "pad": o["pad"], "groups": groups, "act": act}
+    y, found = blocks.run(y, params, state, ("middle",), (more,))
+    after |= found
+    if o["gate"] is not None:
+        y = squeezed(y, params["weigh"])
+    y, found = blocks.run(y, params, state, ("narrow",), ({},))
+    if o["stride"] == 1 and case.sizes["C"] == case.sizes["Co"]:
+        y = y + x
+    return _both(state, (y, {**after, **found}))
+
+
+PADS = ("same", "valid", "causal", "circular", "reflect", 1, "(0, 1)")
+SIZES = {"B": 2, "Y": 6, "X": 5, "C": 4, "Co": 4}
+FILLED = {"init": ("lecun_normal", "orthogonal"), "bias_init": ("zeros", "normal(0.5)")}
+CONV = {
+    "stride": (1, 2),
+    "pad": PADS,
+    "dilation": (1, 2),
+    "groups": (1, 2, "C"),
+    "bias": ("true", "false"),
+    **FILLED,
+}
+TRANSPOSED = {
+    "stride": (1, 2),
+    "pad": ("same", "valid", "causal", 1, "(0, 1)"),
+    "dilation": (1, 2),
+    "bias": ("true", "false"),
+    **FILLED,
+}
+NORMS = (
+    "norm.BatchNorm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)", "norm.GroupNorm(groups = 2)",
+    "none",
+)  # fmt: skip
+
+
+def block(name, reference, options, dims="[C -> Co, Y -> Yo, X -> Xo]", **more):
+    return Layer(
+        f"vision.{name}",
+        {"x": "[B, Y, X, C]"},
+        "[B, Yo, Xo, Co]",
+        reference,
+        dims=dims,
+        options={**options, "train": ("true", "false")},
+        sizes={**SIZES, **more.pop("sizes", {})},
+        imports=("norm",),
+        loose=3.0,
+        **more,
+    )
+
+
+LAYERS = [
+    Layer(
+        "vision.Conv1d",
+        {"x": "[B, T, C]"},
+        "[B, To, Co]",
+        conv,
+        dims="[C -> Co, T -> To, K = K]",
+        options={**CONV, "K": (3, 2)},
+        sizes={"B": 2, "T": 7, "C": 4, "Co": 4},
+    ),
+    Layer(
+        "vision.Conv",
+        {"x": "[B, Y, X, C]"},
+        "[B, Yo, Xo, Co]",
+        conv,
+        dims="[C -> Co, Y -> Yo, X -> Xo, Ky = K, Kx = 3]",
+        options={**CONV, "K": (3, 2)},
+        sizes=SIZES,
+    ),
+    Layer(
+        "vision.Conv3d",
+        {"x": "[B, Z, Y, X, C]"},
+        "[B, Zo, Yo, Xo, Co]",
+        conv,
+        dims="[C -> Co, Z -> Zo, Y -> Yo, X -> Xo, Kz = K, Ky = 2, Kx = 3]",
+        options={**CONV, "K": (3, 2)},
+        sizes={"B": 1, "Z": 5, "Y": 4, "X": 5, "C": 4, "Co": 4},
+    ),
+    Layer(
+        "vision.ConvTranspose1d",
+        {"x": "[B, T, C]"},
+        "[B, To, Co]",
+        conv_transpose,
+        dims="[C -> Co, T -> To, K = K]",
+        options={**TRANSPOSED, "K": (3, 2)},
+        sizes={"B": 2, "T": 4, "C": 3, "Co": 2},
+    ),
+    Layer(
+        "vision.ConvTranspose",
+        {"x": "[B, Y, X, C]"},
+        "[B, Yo, Xo, Co]",
+        conv_transpose,
+        dims="[C -> Co, Y -> Yo, X -> Xo, Ky = K, Kx = 3]",
+        options={**TRANSPOSED, "K": (3, 2)},
+        sizes={"B": 2, "Y": 4, "X": 3, "C": 3, "Co": 2},
+    ),
+    Layer(
+        "vision.ConvTranspose3d",
+        {"x": "[B, Z, Y, X, C]"},
+        "[B, Zo, Yo, Xo, Co]",
+        conv_transpose,
+        dims="[C -> Co, Z -> Zo, Y -> Yo, X -> Xo, Kz = K, Ky = 2, Kx = 3]",
+        options={**TRANSPOSED, "K": (3, 2)},
+        sizes={"B": 1, "Z": 2, "Y": 3, "X": 3, "C": 2, "Co": 2},
+    ),
+    Layer(
+        "vision.Pool",
+        {"x": "[B, Y, X, C]"},
+        "[B, Yo, Xo, C]",
+        pool,
+        dims="[Y -> Yo, X -> Xo, Ky = K]",
+        options={
+            "kind": ("max_pool", "mean_pool"),
+            "stride": ("Ky", 1, 2),
+            "pad": ("valid", *(p for p in PADS if p != "valid")),
+            "K": (2, 3),
+        },
+        sizes=SIZES,
+    ),
+    Layer(
+        "vision.Upsample",
+        {"x": "[B, Y, X, C]"},
+        "[B, Yo, Xo, C]",
+        upsample,
+        dims="[Y -> Yo, X -> Xo]",
+        options={"method": ("nearest", "linear"), "Yo": (8, 5), "Xo": (6, 3)},
+        sizes={"B": 2, "Y": 4, "X": 3, "C": 2},
+    ),
+    Layer(
+        "vision.PatchEmbed",
+        {"image": "[B, Y, X, C]"},
+        "[B, N, D]",
+        patches,
+        dims="[C -> D, P = P, Q = Q, N = N]",
+        options={"bias": ("true", "false"), "P": (2, 4), **FILLED},
+        sizes={"B": 2, "Y": 4, "X": 6, "C": 2, "D": 5, "Q": 3, "N": 4},
+        valid=lambda o: o["P"] == 2,
+    ),
+    Layer(
+        "vision.SqueezeExcite",
+        {"x": "[B, Y, X, C]"},
+        "[B, Y, X, C]",
+        squeeze_excite,
+        dims="[R = R]",
+        options={"act": ("relu", "silu"), "gate": ("sigmoid", "hard_sigmoid"), "R": (1, 3)},
+        sizes={"B": 2, "Y": 3, "X": 2, "C": 4},
+    ),
+    block(
+        "ConvNorm",
+        conv_norm,
+        {
+            "stride": (1, 2),
+            "pad": ("same", "valid", 1),
+            "dilation": (1, 2),
+            "groups": (1, 2, "C"),
+            "bias": ("false", "true"),
+            "init": ("he_normal", "normal(0.1)"),
+            "norm": NORMS,
+            "act": ("relu", "none", "silu"),
+            "K": (3, 2),
+        },
+        "[C -> Co, Y -> Yo, X -> Xo, Ky = K]",
+    ),
+    block(
+        "Shortcut",
+        shortcut,
+        {"stride": (1, 2), "norm": NORMS, "Co": (4, 6)},
+    ),
+    block(
+        "Residual",
+        residual,
+        {
+            "stride": (1, 2),
+            "pad": ("same", 1),
+            "norm": NORMS,
+            "last_norm": ("norm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)"),
+            "act": ("relu", "tanh"),
+            "Co": (4, 6),
+        },
+    ),
+    block(
+        "Bottleneck",
+        bottleneck,
+        {
+            "stride": (1, 2),
+            "pad": ("same", 1),
+            "groups": (1, 2),
+            "norm": NORMS,
+            "last_norm": ("norm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)"),
+            "act": ("relu", "tanh"),
+            "Co": (4, 8),
+        },
+        "[C -> Co, Y -> Yo, X -> Xo, M = M]",
+        sizes={"M": 2},
+    ),
+    block(
+        "InvertedResidual",
+        inverted_residual,
+        {
+            "stride": (1, 2),
+            "pad": ("same", 1),
+            "norm": NORMS,
+            "act": ("relu6", "tanh"),
+            "gate": ("none", "vision.SqueezeExcite"),
+            "M": (4, 8),
+            "Co": (4, 6),
+            "K": (3, 2),
+        },
+        "[C -> Co, Y -> Yo, X -> Xo, M = M, K = K]",
+        valid=lambda o: not (o["pad"] == 1 and o["K"] == 2),
+    ),
+]
+SLOW = ("Conv3d", "ConvTranspose3d", "Residual", "Bottleneck")
+
+
+def marked(layer):
+    """A layer as a parameter of the test; blocks much like another are compared in slow runs."""
+    name = layer.name.split(".")[1]
+    return pytest.param(layer, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+
+
+@pytest.mark.parametrize("layer", [marked(one) for one in LAYERS])
+def test_equals_flax(layer, equal):
+    equal(layer)
