@@ -51,6 +51,7 @@ class InstanceBuilder(Settled):
         broken: names whose declaration was wrong, and has been reported.
         wrong: whether any declaration was wrong.
         along: the caller's dim that its copies run along, where it is one of several.
+        repeated: whether these are in sequence.
         anonymous: instances of layers called by their own name, by the identity of the call.
     """
 
@@ -75,6 +76,7 @@ class InstanceBuilder(Settled):
         self.broken: set[str] = set()
         self.wrong = False
         self.along: Dim | None = None
+        self.repeated = False
         self.anonymous: dict[int, ChildRecord] = {}
         self._resolving: list[str] = []
         self._constants: dict[str, Any] = {}

@@ -37,7 +37,7 @@ def use(parent: InstanceBuilder, node: tree.Use) -> None:
         along = parent.dim(node.along.id, node.along.span)
     child = Child(node.name, node.mode, along, node.span)
     builder = instance(parent, node.name, ref, node)
-    builder.along = along
+    builder.along, builder.repeated = along, node.mode == "repeat"
     parent.children[node.name] = ChildRecord(child, builder)
 
 
@@ -80,7 +80,8 @@ def unknown_layer(parent: InstanceBuilder, node: tree.Name | tree.Member) -> Mis
 def instance(parent: InstanceBuilder, name: str, ref: LayerRef, node: tree.Use | tree.Call):
     """An instance of a layer, its dims and options bound, its declarations made."""
     shared, layer = parent.shared, ref.layer
-    at = node.layer.span if isinstance(node, tree.Use) else node.callee.span
+    callee = node.layer if isinstance(node, tree.Use) else node.callee
+    at = callee.span
     if layer.kind == "loss":
         raise shared.error(
             "use-of-loss",
@@ -89,7 +90,8 @@ def instance(parent: InstanceBuilder, name: str, ref: LayerRef, node: tree.Use |
             places=(Place(layer.name_span, "declared as a loss here"),),
         )
     chain = list(parent.ancestors())
-    if any(b.layer is layer for b in chain):
+    chosen = isinstance(callee, tree.Name) and callee.id in parent.options  # and so it ends
+    if not chosen and any(b.layer is layer for b in chain):
         names = [b.layer.name for b in reversed(chain)]
         names = names[names.index(layer.name) :]
         raise shared.error(

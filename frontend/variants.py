@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..ir.claim import Equal
 from ..ir.core import Dim, Result, Type, Value, Variant, axes
 from ..ir.diagnostics import Place, Span
 from . import tree
 from .body import Body
+from .brackets import claim_size
 from .constants import Mistake
 from .instances import BuiltVariant, InstanceBuilder
 from .reading import Val
@@ -52,6 +54,8 @@ def elaborate_variant(
         if body.broken:
             return None
         results = _results(body, built)
+        if inst.repeated:
+            results = _carried(body, arguments, results)
         built.copies = tuple(body.copies)
         inputs += [body.builder.value(id) for id in body.copies.values()]
         if finish is not None:
@@ -131,6 +135,40 @@ def _results(body: Body, built: BuiltVariant) -> tuple[Result, ...]:
             id = body.as_float(id, value.span)
         results.append(Result(promise.name or "", id, tuple(order)))
     return tuple(results)
+
+
+def _carried(
+    body: Body, arguments: list[tuple[tree.Argument, Type]], results: tuple[Result, ...]
+) -> tuple[Result, ...]:
+    """Results of a layer that is repeated, those that become arguments of the next copy over the
+    same dims: of `Conv[C -> C]`, the channels that come out are those that the next one takes."""
+    inst = body.instance
+    given = {}  # for each bracketed dim, the dim around that was given for it, or its name
+    for name, outside in inst.outside.items():
+        dim = inst.find_dim(name, body.declared)
+        if isinstance(dim, Dim) and outside is not None:
+            given[dim] = outside if isinstance(outside, Dim) else outside.name
+    types = {argument.name: type_ for argument, type_ in arguments}
+    found = []
+    for index, result in enumerate(results):
+        first = next(iter(types), "") if index == 0 else ""
+        taken = types.get(result.name or first) or types.get(first) or Type("float")
+        id, order = result.value, list(result.order)
+        for at, dim in enumerate(result.order):
+            twins = [
+                d for d in taken.dims
+                if d not in order and dim not in taken.dims and d in given
+                and given.get(dim) == given[d]
+            ]  # fmt: skip
+            if twins:
+                reason = f"{dim.name} becomes {twins[0].name} in the next copy"
+                claim_size(body, Equal(dim.size, twins[0].size), reason, inst.layer.name_span)
+                label = body.label(None, "rename")
+                arrows = (((dim,), (twins[0],)),)
+                id = body.builder.add("rename", id, arrows=arrows, label=label)
+                order[at] = twins[0]
+        found.append(Result(result.name, id, tuple(order)))
+    return tuple(found)
 
 
 def _promised(body: Body, name: tree.Name) -> Dim:

@@ -165,6 +165,54 @@ model M(x: [B, Y]) -> [B, Yo]:
     np.testing.assert_allclose(value(module, {}, x), [[-2 + 1.5, -4 + 3, -6 + 5]])
 
 
+def test_a_repeated_layer_gives_dims_that_it_takes(load):
+    """The channels that a copy makes are those that the next one takes, whatever it calls them."""
+    module = load(
+        CHOOSING
+        + """
+layer Slide[Y -> Yo = Y, C -> Co](x: [..., Y, C]) -> [..., Yo, Co]:
+    dims: K = 3
+    param w: [K, C, Co] = he_normal[K * C]()
+    return conv[Y * K -> Yo, C](x, w)
+
+model M(x: [B, Y, D]) -> [B, Y, D]:
+    use slides = repeat[Yo] Slide[Y -> Y, D -> D]
+    return slides(x)
+"""
+    )
+    w, x = arrays(3, 3, 4, 4), arrays(2, 5, 4, seed=1)
+    wanted = x
+    for kernel in w:
+        wide = np.pad(wanted, ((0, 0), (1, 1), (0, 0)))
+        wanted = sum(wide[:, i : i + 5] @ kernel[i] for i in range(3))
+    np.testing.assert_allclose(value(module, {"slides": {"w": w}}, x), wanted)
+
+
+def test_a_layer_may_be_given_to_itself_as_an_option(load):
+    """That ends, unlike a layer that uses itself by its own name."""
+    module = load(
+        """
+dims: B, D = 2
+
+layer Level[D](x: [..., D], inner = none) -> [..., D]:
+    param scale: [D] = ones()
+    if inner == none:
+        y = x
+    else:
+        use below = inner
+        y = below(x)
+    return y * scale
+
+model M(x: [B, D]) -> [B, D]:
+    use top = Level(inner = Level(inner = Level))
+    return top(x)
+"""
+    )
+    a, b, c, x = (arrays(2, seed=i) for i in range(4))
+    params = {"top": {"scale": a, "below": {"scale": b, "below": {"scale": c}}}}
+    np.testing.assert_allclose(value(module, params, x[None]), [a * b * c * x])
+
+
 def test_dim_defaults(load):
     """Yo is Y unless told; Ky is 3 unless told."""
     text = """

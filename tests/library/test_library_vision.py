@@ -136,7 +136,7 @@ def normalised(x, params, state, norm, train):
     if norm.startswith("norm.GroupNorm"):
         return nn.GroupNorm(2, epsilon=1e-6).apply({"params": params}, x), {}
     momentum, eps = (0.5, 1e-3) if "(" in norm else (0.99, 1e-5)
-    names = {"mean": "mean", "var": "variance"}
+    names = {"mean": "average", "var": "variance"}
     layer = nn.BatchNorm(not train, momentum=momentum, epsilon=eps, use_fast_variance=False)
     stats = {theirs: state[ours] for theirs, ours in names.items()}
     y, after = layer.apply({"params": params, "batch_stats": stats}, x, mutable=["batch_stats"])
@@ -384,7 +384,7 @@ LAYERS = [
             "pad": ("same", "valid", 1),
             "dilation": (1, 2),
             "groups": (1, 2, "C"),
-            "bias": ("false", "true"),
+            "bias": ("norm == none", "true", "false"),
             "init": ("he_normal", "normal(0.1)"),
             "norm": NORMS,
             "act": ("relu", "none", "silu"),
