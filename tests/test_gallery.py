@@ -76,6 +76,11 @@ def floats(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
+def gru(width: int, units: int) -> int:
+    """Parameters of a GRU, with two biases for its new state."""
+    return 3 * units * (width + units + 1) + units
+
+
 PUBLISHED = [
     Published("gpt2", 124_439_808, "transformers, GPT2LMHeadModel of openai-community/gpt2"),
     Published("llama2", 6_738_415_616, "transformers, LlamaForCausalLM of Llama-2-7b"),
@@ -112,10 +117,33 @@ PUBLISHED = [
     Published("vit", 86_567_656, "torchvision, vit_b_16"),
     Published("whisper", 37_184_640, "openai/whisper, the model tiny"),
     Published("mixer", 59_880_472, "timm, mixer_b16_224"),
-]
+    Published("resnet18", 11_689_512, "torchvision, resnet18", states=9_600),
+    Published("resnet50", 25_557_032, "torchvision, resnet50", states=53_120),
+    Published("mobilenet_v2", 3_504_872, "torchvision, mobilenet_v2", states=34_112),
+    Published("efficientnet_lite0", 4_652_008, "timm, efficientnet_lite0", states=42_016),
+    Published("unet", 35_746_307, "diffusers, UNet2DModel of google/ddpm-cifar10-32"),
+    Published("vae", 652_824, "PyTorch's example vae"),
+    Published("lstm_lm", 66_022_000, "Zaremba et al. 2014, the large model: 66 million"),
+    Published(
+        "lstm_lm", 19_775_200, "Zaremba et al. 2014, the medium model: 20 million", {"H": 650}
+    ),
+    Published(
+        "gru_seq2seq",
+        2 * 30000 * 620
+        + 2 * (gru(620, 500) + gru(1000, 500)) + gru(620, 1000) + gru(1000, 1000)
+        + 1000 * 1000 + 2000 * 1000 + 1000 * 30000 + 30000,
+        "the sizes of Bahdanau et al. 2015; two layers, and attention as in Luong et al. 2015",
+    ),
+]  # fmt: skip
 
 TINY = {"V": 20, "L": 2, "D": 16, "F": 24, "K": 8}
 TEXT = {"tokens": ids(20, 2, 6), "targets": ids(20, 2, 6)}
+PHOTOS = {"image": floats(4, 32, 32, 3), "label": ids(5, 4)}
+THIN = {"Y": 32, "X": 32, "N": 5}
+NARROW = {
+    **THIN, "C0": 8, "C1": 4, "C2": 4, "C3": 4, "C4": 8, "C5": 8, "C6": 8, "C7": 12, "D": 16,
+    "L4": 1, "L5": 1, "L6": 1, "drop": 0.0,
+}  # fmt: skip
 IMAGES = {"image": floats(2, 8, 12, 3), "label": ids(5, 2)}
 SMALL = [
     Small(
@@ -151,10 +179,33 @@ SMALL = [
         {"V": 20, "Ctx": 8, "L": 2, "N": 2, "D": 16, "G": 2, "Mel": 4, "Frame": 12},
         {**TEXT, "audio": floats(2, 12, 4)},
     ),
+    Small("resnet18", {**THIN, "W": 4}, PHOTOS),
+    Small("resnet50", {**THIN, "W": 4, "L1": 1, "L2": 1, "L3": 1, "L4": 1}, PHOTOS),
+    Small("mobilenet_v2", {**NARROW, "L3": 1}, PHOTOS),
+    Small("efficientnet_lite0", NARROW, PHOTOS),
+    Small(
+        "unet",
+        {"Y": 8, "X": 8, "W": 8, "groups": 2, "Step": 20, "drop": 0.0},
+        {"image": floats(2, 8, 8, 3), "step": ids(20, 2), "noise": floats(2, 8, 8, 3)},
+    ),
+    Small("vae", {"P": 12, "H": 16, "Z": 3}, {"image": bools(4, 12).astype(np.float32)}),
+    Small("lstm_lm", {"V": 20, "L": 3, "H": 16, "drop": 0.0}, TEXT),
+    Small(
+        "gru_seq2seq",
+        {"V": 19, "W": 20, "E": 6, "H": 8, "drop": 0.0},
+        {
+            "source": ids(19, 2, 5),
+            "live": np.arange(5) < np.array([[5], [3]]),
+            "target": ids(20, 2, 4),
+            "next": ids(20, 2, 4),
+            "next_live": np.arange(4) < np.array([[4], [2]]),
+        },
+    ),
     Small(
         "mixer", {"P": 4, "Y": 8, "X": 12, "L": 2, "D": 16, "F": 24, "M": 8, "Classes": 5}, IMAGES
     ),
 ]
+DEEP = ("resnet50", "mobilenet_v2", "efficientnet_lite0", "unet")  # slow to compile
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -280,7 +331,10 @@ def test_starts_as_published(file, deviations):
         assert np.std(values) == pytest.approx(deviation, rel=0.05), path
 
 
-@pytest.mark.parametrize("small", SMALL, ids=lambda s: s.file)
+@pytest.mark.parametrize(
+    "small",
+    [pytest.param(s, id=s.file, marks=[pytest.mark.slow] * (s.file in DEEP)) for s in SMALL],
+)
 def test_trains(small):
     """The loss falls on a batch seen again and again, and every parameter takes part in that."""
     model = nw.load(GALLERY / f"{small.file}.nw", **small.sizes)

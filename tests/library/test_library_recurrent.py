@@ -251,7 +251,17 @@ def named(layer):
     return "-".join([layer.name.split(".")[1], *cells])
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=named)
+FAST = ("recurrent.LSTM", "recurrent.GRU")
+
+
+def marked(layer):
+    """A layer as a parameter of the test; most are compared in slow runs only."""
+    return pytest.param(
+        layer, id=named(layer), marks=[pytest.mark.slow] if layer.name not in FAST else []
+    )
+
+
+@pytest.mark.parametrize("layer", [marked(one) for one in LAYERS])
 def test_equals_flax(layer, equal):
     with jax.disable_jit():  # steps run one by one: compiling each scan would take minutes
         equal(layer)

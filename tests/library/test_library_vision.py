@@ -441,7 +441,9 @@ LAYERS = [
         valid=lambda o: not (o["pad"] == 1 and o["K"] == 2),
     ),
 ]
-SLOW = ("Conv3d", "ConvTranspose3d", "Residual", "Bottleneck")
+SLOW = (
+    "Conv3d", "ConvTranspose1d", "ConvTranspose3d", "Residual", "Bottleneck", "InvertedResidual",
+)  # fmt: skip
 
 
 def marked(layer):
