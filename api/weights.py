@@ -16,10 +16,11 @@ from typing import Any
 
 from .ir.diagnostics import Diagnostic, InputError, nearest
 
-Found = Callable[[str], Any]
+Rule = Callable[[Callable[[str], Any]], Any]
+"""Makes an array, given a function from paths of the source to arrays."""
 
 
-def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Callable]) -> Any:
+def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]) -> Any:
     """The arrays of `source` in the tree of `like`.
 
     Args:
@@ -53,7 +54,7 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Calla
         used.add(path)
         return np.asarray(given[path])
 
-    def get(rule: str | Callable, copies: int) -> Any:
+    def get(rule: str | Rule, copies: int) -> Any:
         if not isinstance(rule, str):
             return rule(find)
         counted = re.search(r"\{(\d*)\}", rule)
