@@ -185,10 +185,10 @@ SMALL = [
     Small("efficientnet_lite0", NARROW, PHOTOS),
     Small(
         "unet",
-        {"Y": 8, "X": 8, "W": 8, "groups": 2, "Step": 20, "drop": 0.0},
-        {"image": floats(2, 8, 8, 3), "step": ids(20, 2), "noise": floats(2, 8, 8, 3)},
+        {"Y": 16, "X": 16, "W": 8, "groups": 2, "Step": 20, "drop": 0.0},
+        {"image": floats(2, 16, 16, 3), "step": ids(20, 2), "noise": floats(2, 16, 16, 3)},
     ),
-    Small("vae", {"P": 12, "H": 16, "Z": 3}, {"image": bools(4, 12).astype(np.float32)}),
+    Small("vae", {"P": 60, "H": 32, "Z": 3}, {"image": bools(4, 60).astype(np.float32)}),
     Small("lstm_lm", {"V": 20, "L": 3, "H": 16, "drop": 0.0}, TEXT),
     Small(
         "gru_seq2seq",

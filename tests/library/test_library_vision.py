@@ -274,7 +274,6 @@ def block(name, reference, options, dims="[C -> Co, Y -> Yo, X -> Xo]", **more):
         options={**options, "train": ("true", "false")},
         sizes={**SIZES, **more.pop("sizes", {})},
         imports=("norm",),
-        loose=3.0,
         **more,
     )
 
