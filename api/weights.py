@@ -49,8 +49,8 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]
     def find(path: str) -> Any:
         if path not in given:
             close = nearest(path, given)
-            complain("no-weights", f"the source has no {path}", f"{close[0]}" if close else "")
-            return None
+            complain("no-weights", f"the source has no {path}", close[0] if close else "")
+            raise _Missing
         used.add(path)
         return np.asarray(given[path])
 
@@ -62,8 +62,7 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]
             return find(rule)
         start = int(counted[1] or 0)
         paths = [re.sub(r"\{\d*\}", str(start + n), rule) for n in range(copies)]
-        found = [find(path) for path in paths]
-        return None if any(f is None for f in found) else np.stack(found)
+        return np.stack([find(path) for path in paths])
 
     made = {}
     for path, leaf in wanted.items():
@@ -74,8 +73,9 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]
         rule = table[named[0]]
         if isinstance(rule, str) and named[0] != path:
             rule = "/".join([rule, *path[len(named[0]) + 1 :].split(".")])
-        array = get(rule, leaf.shape[0] if leaf.shape else 0)
-        if array is None:
+        try:
+            array = get(rule, leaf.shape[0] if leaf.shape else 0)
+        except _Missing:
             continue
         if not _same(array.shape, leaf.shape):
             shapes = f"{tuple(array.shape)}, not {tuple(leaf.shape)}"
@@ -91,6 +91,10 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]
     if problems:
         raise InputError(problems)
     return _tree(made)
+
+
+class _Missing(Exception):
+    """What was asked for is not there, and has been complained about."""
 
 
 def flat(tree: Mapping[str, Any], sign: str, above: str = "") -> dict[str, Any]:

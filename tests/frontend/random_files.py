@@ -162,8 +162,10 @@ class File:
 
     def value(self, depth: int) -> list[str]:
         if self.rng.random() < 0.15:
-            inner = self.several(lambda: self.expr(0), 3, 1, trailing=False)
-            return ["(", *inner, *([] if "," in inner and self.rng.random() < 0.7 else [","]), ")"]
+            items = [self.value(0) for _ in range(self.rng.randint(1, 3))]
+            inner = [word for item in items for word in (*item, ",")]
+            alone = len(items) == 1 or self.rng.random() < 0.3
+            return ["(", *(inner if alone else inner[:-1]), ")"]
         return self.expr(depth)
 
     def brackets(self) -> list[str]:
