@@ -91,9 +91,10 @@ def test_files_that_parse(path):
         check(text)
 
 
-def test_examples_are_canonical():
-    done = CliRunner().invoke(main, ["fmt", "--check", str(ROOT / "examples")])
-    assert (done.exit_code, done.output) == (0, ""), "run: netwright fmt examples"
+def test_examples_and_library_are_canonical():
+    folders = [str(ROOT / "examples"), str(ROOT / "frontend" / "library")]
+    done = CliRunner().invoke(main, ["fmt", "--check", *folders])
+    assert (done.exit_code, done.output) == (0, ""), "run: netwright fmt examples frontend/library"
 
 
 @settings(max_examples=60, deadline=None)
