@@ -43,6 +43,10 @@ class Scope(Builder):
         """The new id of a value of the old body."""
         return self._map[old]
 
+    def stand_for(self, old: int, new: int) -> None:
+        """Let a value of the new body stand for one of the old body."""
+        self._map[old] = new
+
     def inside(
         self,
         region: Region,

@@ -147,6 +147,8 @@ class _Rules:
                 self.single.difference_update(table[key])
                 return table[key]
         regions = []
+        if op.name == "scan":
+            op = _read_outside(scope, op)
         for region in op.regions:
             self.known.append({})
             regions.append(scope.inside(region, self))
@@ -191,6 +193,26 @@ def exact(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(map(exact, value))
     return type(value).__name__, repr(value) if isinstance(value, float) else value
+
+
+def _read_outside(scope: Scope, op: Op) -> Op:
+    """A scan whose body reads what is the same at every step from outside of it."""
+    (region,) = op.regions
+    first = len(op.operands) - op["carry"]
+    operands, arguments = list(op.operands[first:]), list(region.arguments[first + 1 :])
+    kept, steps = [], []
+    for id, argument in zip(op.operands[:first], region.arguments[1:], strict=False):
+        made = scope.defining(id)
+        if made is None or made.name != "expand" or op["along"] not in made["dims"]:
+            kept.append(id)
+            steps.append(argument)
+            continue
+        rest = tuple(d for d in made["dims"] if d != op["along"])
+        inner = made.operands[0]
+        scope.stand_for(argument.id, scope.add("expand", inner, dims=rest) if rest else inner)
+    arguments = [region.arguments[0], *steps, *arguments]
+    inside = Region(tuple(arguments), region.ops, region.results)
+    return replace(op, operands=(*kept, *operands), regions=(inside,))
 
 
 def _same(scope: Scope, id: int, op: Op) -> tuple[int] | None:
@@ -333,7 +355,16 @@ def _mask_expanded(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | No
     return scope.append(replace(op, operands=tuple(operands)))
 
 
+def _chosen(scope: Scope, op: Op, single: set[int]) -> Iterable[int] | None:
+    """`where` of a condition that is the same all over."""
+    condition = scalar(scope, op.operands[0]) if op.name == "where" else None
+    if type(condition) is not bool:
+        return None
+    return _same(scope, op.operands[1 if condition else 2], op)
+
+
 _RULES = (
+    _chosen,
     _folded,
     _neutral_operand,
     _mask_of_all,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from netwright.frontend.elaborate import elaborate
+from netwright.frontend.names import loads
 from netwright.ir.core import (
     Dim,
     Module,
     walk,
 )
+from netwright.ir.diagnostics import Diagnostics
 from netwright.ir.evaluate import evaluate
 from netwright.ir.size import Size
 from netwright.ir.text import parse, show
@@ -378,3 +381,35 @@ def test_a_sum_of_products_is_a_dot():
 def test_other_sums_stay(body):
     assert "dot" not in ops(simplify(module(body)))
     same(module(body), simplify(module(body)))
+
+
+def test_what_every_step_of_a_scan_reads_alike_is_read_from_outside():
+    """A mask that a model does not give is no mask, inside of a scan either."""
+    text = """
+dims: B = 2, T = 3
+
+layer Total[T](x: [..., T], live: bool[..., T] = true, weight: [...] = 2.0) -> [..., T]:
+    ys = scan[T](x = x, live = live, w = expand[T](weight)) carry (h = zeros[...]()):
+        h = where(live, h + w * x, h)
+        emit where(live, h, 0.0)
+    return ys
+
+model M(x: [B, T], weight: [B]) -> [B, T]:
+    use total = Total
+    return total(x, weight = weight)
+"""
+    diagnostics = Diagnostics()
+    file = loads(text, diagnostics)
+    assert file is not None
+    before = elaborate(file, diagnostics)
+    assert before is not None
+    after = simplify(before)
+    assert verify(after) == []
+    (variant,) = after.instance("total").variants
+    (scan,) = [op for op in walk(variant.ops) if op.name == "scan"]
+    assert len(scan.operands) == 2  # x, and what is carried
+    assert "where" not in [op.name for op in walk(variant.ops)]
+    x, weight = np.arange(6.0).reshape(2, 3), np.array([3.0, 4.0])
+    for made in (before, after):
+        given = evaluate(made, {}, {}, [x, weight], train=False)[0]
+        np.testing.assert_allclose(given[0], weight[:, None] * x.cumsum(1))
