@@ -178,10 +178,11 @@ class Assembly:
             file, key, variant = self.queue.pop(0)
             count += 1
             if count > MOST_LAYERS:
+                assert isinstance(variant.layer, PythonLayer)
                 raise mistake(
                     "too-many-layers",
                     f"this model has more than {MOST_LAYERS:,} layers, each with other options",
-                    variant.layer.site,  # type: ignore[attr-defined]
+                    variant.layer.site,
                     help="a layer that uses itself must come to an end",
                 )
             number, _ = file.layers[key]

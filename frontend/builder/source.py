@@ -36,6 +36,10 @@ def user_frame() -> FrameType:
     return frame
 
 
+Placed = ast.expr | ast.stmt | ast.arg | ast.keyword
+"""Syntax that has a place."""
+
+
 class Source:
     """A Python file: its text, and its syntax by place."""
 
@@ -44,8 +48,8 @@ class Source:
         self.name = _shown(filename)
         self.text = "".join(linecache.getlines(filename))
         self.rows = self.text.split("\n")
-        self._places: dict[tuple[int, int, int, int], ast.AST] = {}
-        self._ends: dict[tuple[int, int], ast.AST] = {}
+        self._places: dict[tuple[int, int, int, int], Placed] = {}
+        self._ends: dict[tuple[int, int], Placed] = {}
         self._parents: dict[ast.AST, ast.AST] = {}
         self.functions: list[ast.FunctionDef] = []
         try:
@@ -64,7 +68,7 @@ class Source:
             elif isinstance(node, ast.FunctionDef):
                 self.functions.append(node)
 
-    def at(self, place: tuple[int, int, int, int]) -> ast.AST | None:
+    def at(self, place: tuple[int, int, int, int]) -> Placed | None:
         """The syntax that stands at a place."""
         # Where a method's name stands on a line of its own, 3.11 lets its call begin there.
         return self._places.get(place) or self._ends.get(place[2:])
@@ -73,7 +77,7 @@ class Source:
         """The statement that an expression is all of the value of."""
         return self._parents.get(node)
 
-    def span(self, node: ast.AST) -> Span:
+    def span(self, node: Placed) -> Span:
         """The place of a piece of syntax."""
         return self.columns(*_place(node))
 
@@ -98,8 +102,9 @@ class Source:
         return Span(self.name, number, start + 1, number, max(len(row.rstrip()), start + 1) + 1)
 
 
-def _place(node: ast.AST) -> tuple[int, int, int, int]:
-    return (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+def _place(node: Placed) -> tuple[int, int, int, int]:
+    assert node.end_lineno is not None and node.end_col_offset is not None  # of parsed text
+    return (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
 
 
 def _shown(filename: str) -> str:
@@ -143,7 +148,7 @@ class Site:
 
     source: Source
     span: Span
-    node: ast.AST | None = None
+    node: Placed | None = None
 
     @classmethod
     def of(cls, frame: FrameType) -> Site:
@@ -168,7 +173,7 @@ class Site:
         """The call of the builder that is running."""
         return cls.of(user_frame())
 
-    def part(self, node: ast.AST | None) -> Site:
+    def part(self, node: Placed | None) -> Site:
         """A piece of the syntax of this place; the place itself where there is none."""
         return self if node is None else Site(self.source, self.source.span(node), node)
 
@@ -181,7 +186,7 @@ class Site:
             func = func.value
         return self.name_of(func)
 
-    def name_of(self, node: ast.AST | None) -> Site:
+    def name_of(self, node: Placed | None) -> Site:
         """The last name of a name with dots."""
         if not isinstance(node, ast.Attribute):
             return self.part(node)
@@ -213,7 +218,7 @@ class Site:
             return self
         return self.part(node if whole else node.value)
 
-    def brackets(self, count: int, of: ast.AST | None = None) -> list[Site]:
+    def brackets(self, count: int, of: Placed | None = None) -> list[Site]:
         """The elements between the brackets of a call, or of a piece of syntax."""
         node = of if of is not None else getattr(self.node, "func", None)
         found = list(elements(node)) if isinstance(node, ast.Subscript) else []
@@ -238,7 +243,7 @@ class Site:
         return [self.part(n) for n in names]
 
 
-def elements(node: ast.Subscript) -> Iterator[ast.AST]:
+def elements(node: ast.Subscript) -> Iterator[Placed]:
     """What stands between brackets, in order."""
     inner = node.slice
     yield from inner.elts if isinstance(inner, ast.Tuple) else [inner]

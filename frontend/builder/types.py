@@ -8,7 +8,7 @@ from typing import Any
 from .. import tree
 from .expressions import Dim
 from .mistakes import mistake
-from .source import Site, elements
+from .source import Placed, Site, elements
 
 
 class ArrayType:
@@ -34,7 +34,7 @@ class ArrayType:
         """The type in the syntax tree; `site` is where it stands, if nothing better is known."""
         at = self.site or site
         node = at.node
-        inner: list[ast.AST] = []
+        inner: list[Placed] = []
         if isinstance(node, ast.Subscript):
             inner = list(elements(node))
         elif isinstance(node, ast.List):

@@ -40,14 +40,14 @@ def _positive(attrs: Mapping[str, object], name: str, default: int = 1) -> int:
     return value
 
 
-def at_arrow(attrs: Mapping[str, object], index: int) -> dict[str, object]:
+def at_arrow(attrs: Mapping[str, Any], index: int) -> dict[str, Any]:
     """The options of one of several windows: those that are given for each, picked.
 
     Raises:
         ShapeError: an option is given for another number of windows.
     """
     found = dict(attrs)
-    number = int(attrs.get("windows", 1))  # type: ignore[call-overload]
+    number = int(attrs.get("windows", 1))
     for name in ("stride", "dilation", "pad"):
         value = attrs.get(name)
         if not isinstance(value, tuple) or (
