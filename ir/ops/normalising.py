@@ -133,4 +133,5 @@ _normalising(
     _keeps(2, 2, 1, hidden=2),
     6,
     options={"eps": Option(1e-6)},
+    also=("normalize",),
 )
