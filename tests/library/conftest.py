@@ -1,29 +1,34 @@
-"""Counts the cases in which layers of the library equal their references, for the report."""
+"""Layers of the library against their references: in float64, with the slow tests in float32 too."""
 
 import pytest
 
 
-@pytest.fixture
-def equal(record_property):
+@pytest.fixture(params=[pytest.param("float32", marks=pytest.mark.slow), "float64"])
+def equal(request, record_property):
     """Demands that a layer equals its reference, and notes in how many cases."""
     from library_cases import compare
 
     def run(layer) -> None:
-        record_property("library_cases", (layer.name, compare(layer)))
+        cases = compare(layer, request.param)
+        record_property("library_cases", (layer.name, request.param, cases))
 
     return run
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The table of layers and cases; `python -m pytest tests/library` prints it."""
-    counts: dict[str, int] = {}
+    """The table of layers and cases: `python -m pytest -m "" tests/library` prints all of it."""
+    counts: dict[str, dict[str, int]] = {}
     for report in terminalreporter.stats.get("passed", ()):
         for name, value in report.user_properties:
             if name == "library_cases":
-                counts[value[0]] = counts.get(value[0], 0) + value[1]
+                layer, dtype, cases = value
+                row = counts.setdefault(layer, {"float32": 0, "float64": 0})
+                row[dtype] += cases
     if not counts:
         return
-    terminalreporter.section("layers of the library: cases in float32 and float64")
-    for name, count in sorted(counts.items()):
-        terminalreporter.write_line(f"{count:5}  {name}")
-    terminalreporter.write_line(f"{sum(counts.values()):5}  in all")
+    terminalreporter.section("layers of the library: cases in which they equal their references")
+    terminalreporter.write_line("float32  float64")
+    for name, row in sorted(counts.items()):
+        terminalreporter.write_line(f"{row['float32']:7}  {row['float64']:7}  {name}")
+    total = [sum(row[dtype] for row in counts.values()) for dtype in ("float32", "float64")]
+    terminalreporter.write_line(f"{total[0]:7}  {total[1]:7}  in all")

@@ -68,6 +68,7 @@ class Layer:
             nothing, and is then left out. An option that begins with a capital is the size of a
             dim, one that is named like an argument says whether it is given, and `train` whether
             the layer runs in training.
+        always: options that have no default, and so are always written.
         sizes: of dims; `SIZES` has others.
         draw: (rng, shape) -> an input, for those that are not just normal numbers, or ints below
             the size of V, or bools.
@@ -85,6 +86,7 @@ class Layer:
     reference: Reference
     dims: str = ""
     options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    always: Sequence[str] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     draw: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     params: Callable[..., Any] | None = None
@@ -172,7 +174,9 @@ def model_text(layer: Layer, choice: Mapping[str, Any]) -> tuple[str, dict[str, 
     for name, written in choice.items():
         if name[0].isupper():
             sizes[name] = int(written)
-        elif name not in layer.arguments and name != "train" and written != layer.options[name][0]:
+        elif name in layer.arguments or name == "train":
+            continue
+        elif name in layer.always or written != layer.options[name][0]:
             options.append(f"{name} = {written}")
     arguments = [n for n in layer.arguments if choice.get(n, True)]
     typed = [f"{n}: {layer.arguments[n]}" for n in arguments]
@@ -248,18 +252,21 @@ def drawn(layer: Layer, case: Case, emitted: Emitted, seed: int):
     return params, state, inputs
 
 
-def compare(layer: Layer) -> int:
-    """Demand that a layer equals its reference in every pair of options; the number of cases."""
+def compare(layer: Layer, dtype: str) -> int:
+    """Demand that a layer equals its reference in every pair of options; the number of cases.
+
+    Args:
+        dtype: float32, for 1e-5 of the largest element, or float64, for 1e-10.
+    """
     found = choices(layer)
+    tolerance = {"float32": 1e-5, "float64": layer.double}[dtype]
     for number, choice in enumerate(found):
         text, sizes = model_text(layer, choice)
-        module = module_of(text)
         options = _meant(choice)
         case = Case(options, sizes, bool(options.get("train", False)))
-        for dtype, tolerance in (("float32", 1e-5), ("float64", layer.double)):
-            with jax.enable_x64(dtype == "float64"):
-                seed = zlib.crc32(f"{layer.name}/{number}".encode())
-                _compare(layer, case, Emitted(module, dtype), dtype, tolerance, seed, text)
+        seed = zlib.crc32(f"{layer.name}/{number}".encode())
+        with jax.enable_x64(dtype == "float64"):
+            _compare(layer, case, Emitted(module_of(text), dtype), dtype, tolerance, seed, text)
     return len(found)
 
 

@@ -4,48 +4,23 @@ Flax and JAX have no ALiBi, relative biases, sinks, soft caps, or rows that see 
 and for all options with each other, the reference is the formula of the paper, written out here.
 """
 
+import flax_layers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from library_cases import Emitted, Layer, module_of
 
 SIZES = {"S": 4, "T": 4, "D": 6, "E": 6, "G": 2, "R": 2, "K": 4}
 
 
-def one_head_each(params):
-    """Our parameters as Flax's attention holds them, where each head has keys of its own."""
-    tree = {}
-    for name in ("query", "key", "value", "out"):
-        tree[name] = {"kernel": params[name]}
-        if f"{name}_bias" in params:
-            tree[name]["bias"] = params[f"{name}_bias"]
-    for name in ("query", "out"):
-        tree[name]["kernel"] = tree[name]["kernel"].squeeze(1 if name == "out" else 2)
-    if "query_bias" in params:
-        tree["query"]["bias"] = params["query_bias"].squeeze(1)
-    for name in ("query", "key"):
-        if f"{name}_norm" in params:
-            tree[f"{name}_ln"] = params[f"{name}_norm"]
-    return tree
-
-
 def multi_head(case, params, state, inputs):
-    """Flax's layer; what has no key to see is NaN-free there by other means, so each sees one."""
-    heads, size = case.sizes["G"], case.sizes["K"]
-    module = nn.MultiHeadDotProductAttention(
-        heads,
-        qkv_features=heads * size,
-        out_features=case.sizes["D"],
-        use_bias=case.options["biased"],
-        normalize_qk=case.options["norm"] is not None,
-    )
-    mask = inputs["where"][:, None] if "where" in inputs else None
+    assert ("query_bias" in params) == case.options["biased"]
+    x, mask = inputs["x"], inputs.get("where")
     if case.options["causal"]:
-        mask = nn.combine_masks(mask, nn.make_causal_mask(inputs["x"][..., 0]))
-    memory = inputs.get("memory", inputs["x"])
-    return module.apply({"params": one_head_each(params)}, inputs["x"], memory, mask=mask)
+        causal = np.tril(np.ones((case.sizes["B"], case.sizes["S"], case.sizes["T"]), bool))
+        mask = causal if mask is None else mask & causal
+    return flax_layers.multi_head(params, x, inputs["memory"], mask)
 
 
 def projected(case, params, inputs):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax_layers import dense
 from library_cases import Emitted, Layer, module_of
 
 ACTS = {
@@ -46,13 +47,6 @@ INITS = {
 }
 KERNELS = ("lecun_normal", "normal(0.02)")
 BIASES = ("zeros", "normal(0.02)")
-
-
-def dense(params, x):
-    """Flax's dense layer with the parameters of a Linear."""
-    return nn.Dense(params["kernel"].shape[1], use_bias="bias" in params).apply(
-        {"params": params}, x
-    )
 
 
 def linear(case, params, state, inputs):
