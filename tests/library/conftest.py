@@ -1,4 +1,4 @@
-"""Layers of the library against their references: in float64, with the slow tests in float32 too."""
+"""Layers of the library against their references: float64 always, float32 with the slow tests."""
 
 import pytest
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from library_cases import Emitted, Layer, module_of
 
+pytestmark = pytest.mark.xdist_group("library-attention")  # to compile each op once
+
 SIZES = {"S": 4, "T": 4, "D": 6, "E": 6, "G": 2, "R": 2, "K": 4}
 
 

@@ -8,6 +8,8 @@ from flax import linen as nn
 from flax_layers import dense
 from library_cases import Emitted, Layer, module_of
 
+pytestmark = pytest.mark.xdist_group("library-core")  # to compile each op once
+
 ACTS = {
     "gelu": nn.gelu,
     "gelu(exact = true)": lambda x: nn.gelu(x, approximate=False),

@@ -5,6 +5,8 @@ import pytest
 from flax import linen as nn
 from library_cases import Layer
 
+pytestmark = pytest.mark.xdist_group("library-core")  # to compile each op once
+
 
 def flax(case, make, params, x, **options):
     """A normalisation of Flax with our options and parameters."""

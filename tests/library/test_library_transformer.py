@@ -7,6 +7,8 @@ from flax import linen as nn
 from flax_layers import dense, layer_norm, multi_head, rms_norm
 from library_cases import Layer
 
+pytestmark = pytest.mark.xdist_group("library-attention")  # to compile each op once
+
 NORMS = {"norm.LayerNorm": layer_norm, "norm.RMSNorm": rms_norm}
 
 
