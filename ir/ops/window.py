@@ -33,7 +33,7 @@ class Window(NamedTuple):
 def _positive(attrs: Mapping[str, object], name: str, default: int = 1) -> int:
     value = attrs.get(name, default)
     value = default if value is None else value
-    if not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise ShapeError(
             "option-out-of-range", f"{name} must be a whole number of at least 1, not {value}"
         )
@@ -66,7 +66,7 @@ def at_arrow(attrs: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 def _pads(pad: object) -> tuple[int, int]:
     ends = pad if isinstance(pad, tuple) else (pad, pad)
-    if len(ends) != 2 or not all(isinstance(end, int) for end in ends):
+    if len(ends) != 2 or not all(type(end) is int for end in ends):
         shown = f"({', '.join(map(str, ends))})"
         raise ShapeError("option-out-of-range", f"pad must be two whole numbers, not {shown}")
     before, after = ends
@@ -161,7 +161,7 @@ def window_arrow(name: str, left: Sequence[Dim], right, given):
     attrs = at_arrow(attrs, given.get("window", 0))
     if name.endswith("pool"):
         fixed(name, k)
-        if given.get("stride") is None:
+        if given.get("stride") is None or attrs["stride"] is None:
             attrs["stride"] = k.size.value
         pad = attrs["pad"]
         if not isinstance(pad, str) and max(_pads(pad)) >= k.size.value:
