@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..ir.core import Instance, Module, Variant, walk
 from ..ir.diagnostics import Span
-from ..ir.effects import effects, holds
+from ..ir.effects import draws, effects, holds
 from ..ir.ops.helpers import HELPERS
 from ..ir.ops.layout import spec
 from ..ir.placement import input_spec, variable_spec
@@ -306,6 +306,8 @@ class ModelWriter:
         arguments = [f"params{inside}"] if found.params else []
         arguments += [f"state{inside}"] if found.state else []
         arguments += [f"batch[{quoted(v.label)}]" for v in variant.inputs]
+        if draws(self.module, path, 0):
+            arguments.append("random.key(0)")
         call = f"{name}({', '.join(arguments)})"
         count = len(variant.results)
         extra = found.state + found.metrics

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .core import Module, walk
+from .core import Module, Op, walk
 from .registry import lookup
 from .signature import CALLS
 
@@ -54,6 +55,26 @@ def effects(module: Module, path: str, variant: int) -> Effects:
             metrics=op.name == "metric",
         )
     return found
+
+
+@lru_cache(maxsize=4096)
+def draws(module: Module, path: str, variant: int) -> bool:
+    """Whether a variant, with all that it calls, draws random numbers outside of training, too."""
+    instance = module.instance(path)
+
+    def some(ops: Sequence[Op]) -> bool:
+        for op in ops:
+            if lookup(op.name).effect == "random":
+                return True
+            if op.name in CALLS:
+                child = module.child_of(instance, op["child"])
+                if draws(module, child.path, op["variant"]):
+                    return True
+            if any(some(r.ops) for r in op.regions[op.name == "if_train" :]):
+                return True
+        return False
+
+    return some(instance.variants[variant].ops)
 
 
 def holds(module: Module, path: str, kind: str) -> bool:

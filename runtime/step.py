@@ -161,11 +161,14 @@ def make_step(
 def make_evaluate(
     loss: Callable, placement: Placement | None = None, settings: Settings = DEFAULT
 ) -> Wrapped:
-    """evaluate(state, batch) -> metrics of the model in evaluation mode; changes nothing."""
+    """evaluate(state, batch) -> metrics of the model in evaluation mode; changes nothing.
+
+    What a model draws there is the same for every batch and at every step.
+    """
 
     def evaluate(state: TrainState, batch):
         params = best(state, settings.frozen)
-        _, (_, metrics) = loss(params, state.model_state, batch, None, False)
+        _, (_, metrics) = loss(params, state.model_state, batch, jax.random.key(0), False)
         return metrics
 
     if placement is None:
