@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from library_cases import Case, Layer
+from library_cases import Case, Emitted, Layer, module_of
 
 SIZES = {"B": 2, "T": 3, "D": 3, "H": 4}
 ACTS = {"tanh": jnp.tanh, "relu": nn.relu, "sigmoid": nn.sigmoid, "hard_sigmoid": nn.hard_sigmoid}
@@ -265,3 +265,53 @@ def marked(layer):
 def test_equals_flax(layer, equal):
     with jax.disable_jit():  # steps run one by one: compiling each scan would take minutes
         equal(layer)
+
+
+MASKED = """
+import recurrent
+dims: B = 3, T = 4, D = 2, H = 2
+
+model Net(xs: [B, T, D], live: bool[B, T]) -> [B, T, H], [B, State, H]:
+    use net = recurrent.{layer}
+    ys, last = net(xs, live)
+    return ys, last
+"""
+
+
+@pytest.mark.parametrize("layer", ["Reversed", "Bidirectional", "GRU"])
+def test_a_sequence_is_read_as_if_it_was_alone(layer):
+    """Whatever stands at its end, in its middle or before it; of nothing the state is the first."""
+    emitted = Emitted(module_of(MASKED.format(layer=layer)), "float32")
+    rng = np.random.default_rng(0)
+    params = emitted.init_params(jax.random.key(0))
+    xs = rng.normal(size=(3, 4, 2)).astype(np.float32)
+    live = np.array([[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0]], bool)
+    with jax.disable_jit():
+        ys, last = emitted(params, {}, {"xs": xs, "live": live})
+        for row, mask in enumerate(live):
+            alone = xs[row, mask]
+            if not len(alone):
+                assert not np.any(ys[row]) and not np.any(last[row])
+                continue
+            padded = np.concatenate([alone, 9 * rng.normal(size=(4 - len(alone), 2))])
+            front = np.arange(4) < len(alone)
+            given = {"xs": np.float32(padded[None].repeat(3, 0)), "live": front[None].repeat(3, 0)}
+            wanted, end = emitted(params, {}, given)
+            np.testing.assert_allclose(ys[row, mask], wanted[0, : len(alone)], atol=1e-6)
+            np.testing.assert_allclose(last[row], end[0], atol=1e-6)
+            assert not np.any(ys[row, ~mask])
+
+
+@pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU"])
+def test_initializers_reach_parameters(cell):
+    layer = f"{cell}(init = full(1), recurrent_init = full(2), bias_init = full(3))"
+    emitted = Emitted(module_of(MASKED.format(layer=layer)))
+    found = emitted.init_params(jax.random.key(0))["net"]
+    for name, number in (("kernel", 1), ("recurrent_kernel", 2), ("bias", 3)):
+        assert np.all(found[name] == number)
+
+
+def test_the_bias_of_the_forget_gate():
+    emitted = Emitted(module_of(MASKED.format(layer="LSTM(forget = 1)")))
+    bias = emitted.init_params(jax.random.key(0))["net"]["bias"]
+    np.testing.assert_array_equal(bias, np.array([0.0, 1.0, 0.0, 0.0])[:, None].repeat(2, 1))

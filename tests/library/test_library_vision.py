@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import linen as nn
-from library_cases import Layer
+from library_cases import Emitted, Layer, module_of
 
 ACTS = {
     "none": lambda x: x,
@@ -453,8 +454,14 @@ LAYERS = [
     ),
 ]
 SLOW = (
-    "Conv3d", "ConvTranspose1d", "ConvTranspose3d", "Residual", "Bottleneck", "InvertedResidual",
-)  # fmt: skip
+    "Conv1d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose3d",
+    "Residual",
+    "Bottleneck",
+    "InvertedResidual",
+)
 
 
 def marked(layer):
@@ -466,3 +473,38 @@ def marked(layer):
 @pytest.mark.parametrize("layer", [marked(one) for one in LAYERS])
 def test_equals_flax(layer, equal):
     equal(layer)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "Conv1d[C -> C, T = Y]",
+        "Conv[C -> C]",
+        "Conv3d[C -> C, Z = X2]",
+        "ConvTranspose1d[C -> C, Y -> Y]",
+        "ConvTranspose[C -> C, Y -> Y, X -> X]",
+        "ConvTranspose3d[C -> C, X2 -> X2, Y -> Y, X -> X]",
+        "PatchEmbed[C -> C, P = 2]",
+        "ConvNorm[C -> C]",
+    ],
+)
+def test_initializers_reach_parameters(use):
+    name = use.split("[")[0]
+    more = "" if name == "ConvNorm" else ", bias_init = full(3)"
+    dims = {"Conv1d": "B, Y, C", "ConvTranspose1d": "B, Y, C"}
+    dims |= {"Conv3d": "B, X2, Y, X, C", "ConvTranspose3d": "B, X2, Y, X, C"}
+    given = dims.get(name, "B, Y, X, C")
+    text = (
+        "import vision\ndims: B = 1, Y = 4, X = 4, X2 = 4, C = 2\n"
+        f"model Net(x: [{given}]) -> []:\n"
+        f"    use net = vision.{use}(init = full(2){more})\n"
+        "    y = net(x)\n"
+        "    return sum[...](y)\n"
+    )
+    if name == "PatchEmbed":
+        text = text.replace("sum[...]", "sum[B, N, C]")
+    text = text.replace("sum[...]", f"sum[{given}]")
+    found = Emitted(module_of(text)).init_params(jax.random.key(0))["net"]
+    found = found["conv"] if name == "ConvNorm" else found
+    assert np.all(found["kernel"] == 2)
+    assert "bias" not in found or np.all(found["bias"] == 3)
