@@ -1,4 +1,4 @@
-"""Time of `netwright check` on the Llama of the examples, all included, beside Python alone.
+"""Time of `netwright check` on the Llama of the examples and on the gallery, all included.
 
 python benchmarks/check.py [--runs 20]
 """
@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-MODEL = Path(__file__).resolve().parent.parent / "examples" / "shakespeare" / "model.nw"
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+MODELS = [EXAMPLES / "shakespeare" / "model.nw", *sorted(EXAMPLES.glob("gallery/*.nw"))]
 CHECK = "import sys; from netwright.cli import main; sys.argv[0] = 'netwright'; main()"
 
 
@@ -27,12 +28,15 @@ def main() -> None:
     """Print medians of alternating runs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=20)
-    alone, check = [], []
+    commands = {"python alone": ("-c", "pass")}
+    for model in MODELS:
+        commands[str(model.relative_to(EXAMPLES))] = ("-c", CHECK, "check", str(model))
+    found: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(parser.parse_args().runs):
-        alone.append(seconds("-c", "pass"))
-        check.append(seconds("-c", CHECK, "check", str(MODEL)))
-    for name, found in (("python alone", alone), ("netwright check", check)):
-        print(f"{name:16} median {statistics.median(found):.3f} s   best {min(found):.3f} s")
+        for name, command in commands.items():
+            found[name].append(seconds(*command))
+    for name, times in found.items():
+        print(f"{name:30} median {statistics.median(times):.3f} s   best {min(times):.3f} s")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -25,7 +24,6 @@ from programs import EXAMPLES
 
 GALLERY = EXAMPLES / "gallery"
 LINES = 90  # of a file, at most
-SECONDS = 1.0  # of reading, elaborating and checking one, at most
 STEPS = 12
 
 
@@ -269,9 +267,7 @@ def test_every_file_is_in_both_tables():
 
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda p: f"{p.file}-{p.parameters}")
 def test_parameters_as_published(published):
-    start = time.process_time()
     model = nw.load(GALLERY / f"{published.file}.nw", published.entry, **published.sizes)
-    assert time.process_time() - start <= SECONDS
     found = census(model.module)
     assert found.parameters == published.parameters
     assert found.states == published.states
