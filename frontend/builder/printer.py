@@ -380,7 +380,8 @@ class _Printer:
                 b = self.expr(right, _SIGN if op == "**" else tight.get(op, level + 1))
                 return f"{a} {_SIGNS.get(op, op)} {b}", level
             case tree.Tuple(items=items):
-                return f"({', '.join(map(self.expr, items))})", _ATOM
+                comma = "," if len(items) == 1 else ""
+                return f"({', '.join(map(self.expr, items))}{comma})", _ATOM
             case tree.Call():
                 return self._call(node), _ATOM
         raise TypeError(node)

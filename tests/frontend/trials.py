@@ -17,6 +17,7 @@ from netwright.backend.model import ModelWriter
 from netwright.ir.core import Module, join
 from netwright.ir.evaluate import evaluate
 from netwright.ir.plan import Plan, Precision
+from netwright.ir.text import parse, show
 from netwright.ir.verify import verify
 from twins import built, difference, translated
 
@@ -91,6 +92,7 @@ def trial(
     """
     module = load(text, files)
     assert not verify(module)
+    assert parse(show(module)) == module
     params, state = drawn(module, np.random.default_rng(0))
     results, after, metrics = evaluate(module, params, state, list(inputs), train=train)
     with jax.enable_x64(True):
