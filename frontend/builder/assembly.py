@@ -31,11 +31,23 @@ from .writer import Writer
 MOST_LAYERS = 1000
 
 
-class PythonFile:
-    """The layers of one Python file, and the names that they use."""
+class Apart(Exception):
+    """A layer means another thing by a name than the layers that were written before it."""
 
-    def __init__(self, assembly: Assembly, filename: str):
-        self.assembly = assembly
+    def __init__(self, layer: PythonLayer):
+        super().__init__(layer)
+        self.layer = layer
+
+
+class PythonFile:
+    """The layers of one Python file, and the names that they use.
+
+    Attributes:
+        own: the one layer of the file, where its names mean other things than those of the rest.
+    """
+
+    def __init__(self, assembly: Assembly, filename: str, own: PythonLayer | None):
+        self.assembly, self.own = assembly, own
         self.source = sources.source(filename)
         self.path = Path(filename)
         self.keys: dict[tuple, tuple[str, Variant]] = {}
@@ -90,7 +102,7 @@ class PythonFile:
 
     def note(self, symbol: Dim | Const, trace: Trace | None) -> None:
         """Put a dim or constant into the glossary; a layer's own dims stay in the layer."""
-        if trace is not None and isinstance(symbol, Dim) and trace.describe(symbol):
+        if trace is not None and isinstance(symbol, Dim) and trace.declares(symbol):
             return
         table: dict[str, Any] = self.dims if isinstance(symbol, Dim) else self.consts
         other: dict[str, Any] = self.consts if isinstance(symbol, Dim) else self.dims
@@ -105,23 +117,23 @@ class PythonFile:
             return
         if isinstance(symbol, Dim) and (symbol.size is None or _same(symbol.size, known.size)):
             return
+        if trace is not None and trace.layer not in (None, self.own, self.assembly.entry):
+            raise Apart(trace.layer)
         raise mistake(
             "declared-twice",
-            f"layers of this file mean two different things by {symbol.name}",
+            f"two different things are called {symbol.name} here",
             symbol.site,
             places=(Place(known.site.span, "first declared here"),),
-            facts=("the layers of one Python file share one glossary",),
-            help=f"rename one of them, or put it between the layer's brackets: "
-            f"@nw.layer[{symbol.name}]",
+            help="rename one of them",
         )
 
     def finish(self, free: set[str], overrides: Mapping[str, Any], main: PythonFile) -> None:
         """Fill the file: the glossary, the layers in order, the imports."""
-        for dim in self.assembly.known[self.source.name].values():
+        for dim in self.assembly.known[self].values():
             if dim.name not in {**self.dims, **self.consts}:
                 self.note(dim, None)  # layers of model files ask for dims by name
         made = self.made
-        writer = Writer(self, Trace(""), [])
+        writer = Writer(self, Trace(None), [])
         for name, dim in self.dims.items():
             if dim.size is None and name not in free:
                 continue
@@ -144,21 +156,21 @@ class PythonFile:
 class Assembly:
     """What one `load` runs and writes."""
 
-    def __init__(self, diagnostics: Diagnostics):
-        self.diagnostics = diagnostics
-        self.files: dict[str, PythonFile] = {}
+    def __init__(self, diagnostics: Diagnostics, entry: PythonLayer, apart: frozenset[PythonLayer]):
+        self.diagnostics, self.entry, self.apart = diagnostics, entry, apart
+        self.files: dict[tuple[str, PythonLayer | None], PythonFile] = {}
         self.queue: list[tuple[PythonFile, str, Variant]] = []
         self.free: set[str] = set()
         self.reserved = {*ops(), "train"}
-        self.known: dict[str, dict[str, Dim]] = defaultdict(dict)
+        self.known: dict[PythonFile, dict[str, Dim]] = defaultdict(dict)
         self._copies: dict[int, SourceFile] = {}
 
     def file(self, layer: PythonLayer) -> PythonFile:
         """The file of a layer."""
-        name = layer.function.__code__.co_filename
-        if name not in self.files:
-            self.files[name] = PythonFile(self, name)
-        return self.files[name]
+        name, own = layer.function.__code__.co_filename, layer if layer in self.apart else None
+        if (name, own) not in self.files:
+            self.files[name, own] = PythonFile(self, name, own)
+        return self.files[name, own]
 
     def copy(self, file: SourceFile) -> SourceFile:
         """A model file, as nobody has looked at it yet."""
@@ -191,7 +203,7 @@ class Assembly:
     def _written(self, file: PythonFile, variant: Variant) -> tree.Layer:
         layer = variant.layer
         assert isinstance(layer, PythonLayer)
-        trace = Trace(layer.name)
+        trace = Trace(layer)
         values: list[Value] = []
         given: dict[str, Any] = {}
         for name, type_, default, site in layer.arguments:
@@ -215,7 +227,9 @@ class Assembly:
 
     def _without_body(self, file: PythonFile, variant: Variant) -> tree.Layer:
         """A layer that lacks an option: only a use that gives it can say what is in it."""
-        return self._layer(file, variant, Writer(file, Trace(variant.layer.name), []))
+        layer = variant.layer
+        assert isinstance(layer, PythonLayer)
+        return self._layer(file, variant, Writer(file, Trace(layer), []))
 
     def _layer(self, file: PythonFile, variant: Variant, writer: Writer) -> tree.Layer:
         layer = variant.layer
@@ -228,7 +242,7 @@ class Assembly:
                 if isinstance(dim, Dim):
                     file.note(dim, writer.trace)
         body = writer.body()
-        self.known[file.source.name] |= {
+        self.known[file] |= {
             d.name: d
             for d in (*layer.scope, *layer.function.__globals__.values())
             if isinstance(d, Dim) and d.size is not None
@@ -278,15 +292,20 @@ def source_file(
             help="decorate a function with nw.loss or nw.model, and hand over that",
         )
     sources.refresh()
-    assembly = Assembly(diagnostics)
-    try:
-        main = assembly.file(entry)
-        key = main.key(entry.defaults())
-        assembly.run()
-        for file in assembly.files.values():
-            file.finish(assembly.free, overrides or {}, main)
-    except InputError as error:
-        raise InputError(error.diagnostics, {**sources.texts(), **error.sources}) from None
+    apart: frozenset[PythonLayer] = frozenset()
+    while True:
+        assembly = Assembly(diagnostics, entry, apart)
+        try:
+            main = assembly.file(entry)
+            key = main.key(entry.defaults())
+            assembly.run()
+            for file in assembly.files.values():
+                file.finish(assembly.free, overrides or {}, main)
+            break
+        except Apart as conflict:
+            apart |= {conflict.layer}
+        except InputError as error:
+            raise InputError(error.diagnostics, {**sources.texts(), **error.sources}) from None
     diagnostics.sources.update(sources.texts())
     sizeless = (d.name for f in assembly.files.values() for d in f.dims.values() if d.size is None)
     return main.made, key, frozenset(sizeless) - assembly.free

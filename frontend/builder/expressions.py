@@ -252,6 +252,8 @@ def _settled(value: Any) -> bool:
     """Whether something is made of dims, constants and numbers alone."""
     if isinstance(value, Value):
         return value.form is not None and all(_settled(r.value) for r in value.form.refs)
+    if isinstance(value, Fixed):
+        return value.kind == "option"
     return not isinstance(value, Expr) or isinstance(value, Dim | Const)
 
 

@@ -63,3 +63,28 @@ def dim_names(file: tree.File) -> list[str]:
         own |= {d.name for s in layer.body if isinstance(s, tree.Dims) for d in s.items}
         walk(layer.body, visit)
     return list(found)
+
+
+def symbolic_options(file: tree.File) -> set[tuple[str, str]]:
+    """Options that some use in the file gives a size or constant: the layer, and the option."""
+    consts = {c.name for i in file.items if isinstance(i, tree.Consts) for c in i.items}
+    layers = {i.name for i in file.items if isinstance(i, tree.Layer)}
+    found: set[tuple[str, str]] = set()
+    before = -1
+
+    def visit(node: tree.Node) -> None:
+        if isinstance(node, tree.Use | tree.Call):
+            callee = node.layer if isinstance(node, tree.Use) else node.callee
+            for keyword in node.keywords:
+                names = names_in(keyword.value)
+                symbols = {n for n in names - layers if n in consts | mine or n[:1].isupper()}
+                if isinstance(callee, tree.Name) and symbols:
+                    found.add((callee.id, keyword.name))
+
+    while len(found) > before:  # a layer may hand on what it was given
+        before = len(found)
+        for layer in file.items:
+            if isinstance(layer, tree.Layer):
+                mine = {option for of, option in found if of == layer.name}
+                walk(layer.body, visit)
+    return found

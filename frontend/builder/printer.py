@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from .. import tree
-from .mentions import assigned, dim_names, names_in
+from .mentions import assigned, dim_names, names_in, symbolic_options
 
 _WIDTH = 100
 _IN_A_ROW = 4  # dims declared by one statement
@@ -49,6 +49,8 @@ class _Printer:
         self.options: set[str] = set()
         self.values: set[str] = set()
         self.states: set[str] = set()
+        self.symbolic = symbolic_options(file)
+        self.given: set[str] = set()  # the layer's options that may be symbols
         self.helpers = 0
 
     def put(self, text: str = "") -> None:
@@ -123,6 +125,7 @@ class _Printer:
         self.options = {a.name for a in layer.arguments if a.type is None}
         self.values = {a.name for a in layer.arguments if a.type is not None}
         self.states = set()
+        self.given = {option for of, option in self.symbolic if of == layer.name}
         self.put(f"@nw.{layer.kind}{self._items(layer.dims or None)}")
         arguments: list[str] = []
         follow = []  # options whose default is another one: Python settles that in the body
@@ -236,7 +239,7 @@ class _Printer:
 
     def _if(self, node: tree.If) -> None:
         names = {n for n in names_in(node.condition) if n == "train" or self._means(n)}
-        if names <= self.options - self.values:
+        if names <= self.options - self.values - self.given:
             values = set(self.values)
             self.put(f"if {self._own(node.condition)}:")
             with self._indented():

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .expressions import CURRENT, Const, Dim, Fixed, Value
+from .expressions import CURRENT, Dim, Fixed, Value
 from .forms import Ref
 from .source import Site, ours
 
 if TYPE_CHECKING:
     from .instances import Instance
+    from .layers import PythonLayer
     from .types import ArrayType
 
 
@@ -151,15 +152,17 @@ class Trace:
     are asked which of their variables hold what was made before.
 
     Attributes:
-        title: the layer, as messages say it.
+        layer: the layer; None where nothing is run.
+        title: its name.
         block: where records go.
         waiting: values that have no name yet.
         local: dims declared inside of the layer.
         instances: those that were made.
     """
 
-    def __init__(self, title: str):
-        self.title = title
+    def __init__(self, layer: PythonLayer | None):
+        self.layer = layer
+        self.title = layer.name if layer is not None else ""
         self.block = Block()
         self.waiting: list[Value] = []
         self.local: list[Dim] = []
@@ -239,9 +242,9 @@ class Trace:
         """Record a new value of a state."""
         self.block.add(Updating(state, value, site))
 
-    def describe(self, symbol: Dim | Const) -> bool:
+    def declares(self, dim: Dim) -> bool:
         """Whether a dim is one of the layer's own."""
-        return any(d is symbol for d in self.local)
+        return any(d is dim for d in self.local)
 
 
 def _name_instances(name: str, held: Any, nameless: dict[int, Instance]) -> None:

@@ -199,6 +199,8 @@ class Writer:
         """Let a name hold what an arm or a step hands on, if it does not already."""
         if isinstance(ref.value, Value) and self.bound.get(name) is ref.value:
             return
+        if isinstance(ref.value, Fixed) and ref.value.name == name:
+            return  # either side declares it, under this name
         target = tree.Name(name, span=ref.site.span)
         node = tree.Assign((target,), (self.expr(ref),), span=ref.site.span)
         body.append(node)

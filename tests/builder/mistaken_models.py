@@ -575,22 +575,10 @@ def outer_value():
 
 @case
 def two_dims_of_one_name():
-    def make(size):
-        E = nw.dims(E=size)
+    one, two = nw.dims(E=2), nw.dims(E=3)
 
-        @nw.layer
-        def A(x: nw.f[..., E]) -> nw.f[..., E]:
-            return x
-
-        return A, E
-
-    one, E1 = make(2)
-    two, E2 = make(3)
-
-    def M(x: nw.f[B, E1], y: nw.f[B, E1]) -> nw.f[B, E1]:
-        a = nw.use(one)
-        b = nw.use(two)
-        return a(x) + b(y)
+    def M(x: nw.f[B, one], y: nw.f[B, two]) -> nw.f[B]:
+        return nw.sum[one](x) + nw.sum[two](y)
 
     model(M)
 

@@ -245,6 +245,28 @@ def test_models_are_made_by_functions_with_arguments():
         assert module.instances[1].params[0].order[0].size.value == width
 
 
+def test_layers_made_by_a_function_keep_the_sizes_that_it_gave_them():
+    def shift(size):
+        W = nw.dims(W=size)
+
+        @nw.layer
+        def Shift(x: nw.f[...]) -> nw.f[...]:
+            by = nw.param("by", [W], nw.ones())
+            return x + nw.sum[W](by)
+
+        return Shift
+
+    small, large = shift(3), shift(5)
+
+    def M(x: nw.f[B, D]) -> nw.f[B, D]:
+        a = nw.use(small)
+        b = nw.use(large)
+        return b(a(x))
+
+    sizes = {i.path: i.params[0].order[0].size.value for i in made(M).instances[1:]}
+    assert sizes == {"a": 3, "b": 5}
+
+
 def test_annotations_as_text_see_what_surrounds_the_function():
     # This file has `from __future__ import annotations`, so every annotation of it is text.
     def inner(size):

@@ -71,7 +71,7 @@ def test_layers_of_the_library_translated_are_the_same(chapter, tmp_path):
     for name, layer in file.layers.items():
         if any(a.type is None and a.default is None for a in layer.arguments):
             continue
-        assembly = Assembly(Diagnostics())
+        assembly = Assembly(Diagnostics(), getattr(module, name), frozenset())
         main = assembly.file(getattr(module, name))
         key = main.key(getattr(module, name).defaults())
         assembly.run()
