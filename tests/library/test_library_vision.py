@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,26 +24,36 @@ ACTS = {
 MODES = {"circular": "wrap", "reflect": "reflect"}
 
 
+def numbers(written):
+    """A number or numbers as they are written, `2` or `((0, 1), (2, 0))`."""
+    return ast.literal_eval(written) if isinstance(written, str) else written
+
+
+def each(value, rank):
+    """One for each dim."""
+    return value if isinstance(value, tuple) else (value,) * rank
+
+
 def pad_of(written):
-    """A pad as it is written, as Flax takes it: a word, or a pair for each dim."""
-    text = str(written)
-    if text.isalpha():
-        return text.upper()
-    ends = tuple(int(n) for n in text.strip("()").split(","))
-    return (ends[0], ends[-1])
+    """A pad as it is written, as Flax takes it: a word, a pair, or pairs for each dim."""
+    if isinstance(written, str) and written.isalpha():
+        return written.upper()
+    pad = numbers(written)
+    return pad if isinstance(pad, tuple) else (pad, pad)
 
 
 def each_dim(pad, spans):
     """The same for windows that cover so many elements; Flax has CAUSAL for one dim only."""
     if pad == "CAUSAL" and len(spans) > 1:
         return [(span - 1, 0) for span in spans]
-    return pad if isinstance(pad, str) else [pad] * len(spans)
+    return pad if isinstance(pad, str) or isinstance(pad[0], tuple) else [pad] * len(spans)
 
 
 def convolve(x, params, *, stride=1, pad="same", dilation=1, groups=1):
     """Flax's convolution with a kernel of any rank."""
     window = params["kernel"].shape[:-2]
-    spans = [(k - 1) * dilation + 1 for k in window]
+    stride, dilation = (each(numbers(v), len(window)) for v in (stride, dilation))
+    spans = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
     layer = nn.Conv(
         params["kernel"].shape[-1],
         window,
@@ -58,9 +70,13 @@ def conv(case, params, state, inputs):
     o = case.options
     groups = case.sizes["C"] if o["groups"] == "C" else o["groups"]
     return convolve(
-        inputs["x"], params, stride=o["stride"], pad=o["pad"], dilation=o["dilation"],
+        inputs["x"],
+        params,
+        stride=o["stride"],
+        pad=o["pad"],
+        dilation=o["dilation"],
         groups=groups,
-    )  # fmt: skip
+    )
 
 
 def conv_transpose(case, params, state, inputs):
@@ -305,7 +321,13 @@ LAYERS = [
         "[B, Yo, Xo, Co]",
         conv,
         dims="[C -> Co, Y -> Yo, X -> Xo, Ky = K, Kx = 3]",
-        options={**CONV, "K": (3, 2)},
+        options={
+            **CONV,
+            "stride": (1, 2, "(2, 1)"),
+            "pad": (*PADS, "((0, 1), (2, 0))"),
+            "dilation": (1, 2, "(1, 2)"),
+            "K": (3, 2),
+        },
         sizes=SIZES,
     ),
     Layer(
