@@ -27,8 +27,7 @@ def bases(body: Body, value: int) -> list[str]:
         return rearranged
     child = "" if made.split(".")[0] in names() else made.split(".")[0]
     other = "mask" if body.function.values[value].type.kind == "bool" else "y"
-    found = [_becomes(body, value), child, other]
-    return [name for name in found[: 2 if child else 3] if name]
+    return [name for name in (_becomes(body, value), child, other) if name]
 
 
 def _plain(label: str) -> str:

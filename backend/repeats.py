@@ -93,7 +93,7 @@ def _scanned(body: Body, at: int, op: Op, copy: Copy, scope: Scope) -> None:
     body.emit("")
     for line in opening(step, names, slices, scope.temporary, "copy"):
         body.emit(line)
-    if copy.gives == names and len(names) == 1:
+    if copy.gives == names and len(names) == 1 and body.indent + len(copy.call) <= 80:
         body.emit(f"    return {copy.call}, None")
     else:
         body.emit(f"    {', '.join(copy.gives)} = {copy.call}")

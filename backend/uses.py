@@ -38,7 +38,7 @@ class Uses:
     ):
         self.index = {r.id: i for i, op in enumerate(ops) for r in op.results}
         self.users: dict[int, list[int]] = {}
-        nested: set[int] = set(bound)
+        nested: set[int] = set()
         for i, op in enumerate(ops):
             inside = [o for region in op.regions for o in reads(region)]
             nested.update(inside)
@@ -50,20 +50,44 @@ class Uses:
         self.end = [*range(len(ops)), len(ops)]
         for i in range(len(ops) - 1, -1, -1):
             op = ops[i]
-            users = [u for r in op.results for u in self.users.get(r.id, [])]
             if op.name in ATOMS:
+                users = self.users.get(op.result.id, [])
                 self.end[i] = max((self.end[u] for u in users), default=i)
-            elif (
-                len(users) == len(op.results) == 1
-                and op.name not in BLOCKS
-                and op.result.id not in nested
-                and (users[0] == len(ops) or ops[users[0]].name not in ("metric", "if_train"))
+                continue
+            if op.name in BLOCKS or len(op.results) != 1:
+                continue
+            users, same = self._readers(ops, op.result.id)
+            if (
+                len(users) == 1
+                and op.result.id not in bound
+                and not same & nested
+                and (users[0] == len(ops) or not _keeps_away(ops[users[0]], same))
                 and not named(op)
                 and not (op.name == "call" and acts(op))
             ):
                 self.inlined.add(op.result.id)
                 self.end[i] = self.end[users[0]]
         self.last = {v: max(self.end[u] for u in us) for v, us in self.users.items()}
+
+    def _readers(self, ops: tuple[Op, ...], value: int) -> tuple[list[int], set[int]]:
+        """What reads a value, under another name of its dims too, and the ids that it has then."""
+        users, same = [], {value}
+        for u in self.users.get(value, []):
+            if u < len(ops) and ops[u].name == "rename":
+                more, others = self._readers(ops, ops[u].result.id)
+                users += more
+                same |= others
+            else:
+                users.append(u)
+        return users, same
+
+
+def _keeps_away(user: Op, values: set[int]) -> bool:
+    """Whether what an op reads must not be written in it: in a branch, or anew for each copy."""
+    if user.name == "repeat":
+        once = {*user["dealt"], *(argument for _, argument in user["carried"])}
+        return any(o in values and i not in once for i, o in enumerate(user.operands))
+    return user.name in ("metric", "if_train")
 
 
 def named(op: Op) -> bool:
