@@ -232,7 +232,7 @@ def drawn(layer: Layer, case: Case, emitted: Emitted, seed: int):
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(emitted.init_params, jax.random.key(0)) if emitted.init_params else {}
     params = jax.tree.map(lambda a: rng.normal(size=a.shape), shapes)
-    if layer.params is not None:
+    if layer.params is not None and "it" in params:
         params = {**params, "it": layer.params(rng, params["it"])}
     state = jax.tree.map(lambda a: rng.uniform(0.5, 1.5, np.shape(a)), emitted.init_state())
     inputs = {}
