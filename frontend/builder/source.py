@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -259,6 +260,19 @@ def _unpackings(code: CodeType) -> dict[int, int | None]:
         elif instruction.opname == "UNPACK_EX":
             found[instruction.offset] = None
     return found
+
+
+@lru_cache(maxsize=512)
+def _stores(code: CodeType) -> dict[int, str]:
+    """For each instruction whose result goes right into a variable, that variable."""
+    kinds = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
+    steps = list(dis.get_instructions(code))
+    return {a.offset: b.argval for a, b in pairwise(steps) if b.opname in kinds}
+
+
+def stored(frame: FrameType) -> str | None:
+    """The variable that takes what a frame is computing, where it is no part of more."""
+    return _stores(frame.f_code).get(frame.f_lasti)
 
 
 def unpacking(frame: FrameType) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .expressions import CURRENT, Dim, Fixed, Value
 from .forms import Ref
-from .source import Site, ours
+from .source import Site, ours, stored, user_frame
 
 if TYPE_CHECKING:
     from .instances import Instance
@@ -148,8 +148,8 @@ class _Level:
 class Trace:
     """One run of a layer's function.
 
-    Names are those of Python's variables: before anything new is made, the frames that are running
-    are asked which of their variables hold what was made before.
+    Names are those of Python's variables: the one that takes a value as it is made, else, before
+    anything new is made, one of those in the running frames that hold it.
 
     Attributes:
         layer: the layer; None where nothing is run.
@@ -220,23 +220,31 @@ class Trace:
         values = {id(v): v for v in self.waiting if v.name is None}
         if not values and not nameless:
             return
-        own = {id(level.frame) for level in self._levels}
         for frame in reversed(frames):  # a helper's argument has the caller's name first
             for name, held in frame.f_locals.items():
-                if not name.isidentifier() or not name.isascii() or name == "_":
+                if not _fits(name):
                     continue
                 value = values.get(id(held))
                 if value is not None and value.name is None:
                     value.name = name
-                    value.helped = id(frame) not in own and len(frames) > 1
+                    value.helped = len(frames) > 1 and self._helps(frame)
                 if nameless:
                     _name_instances(name, held, nameless)
         self.waiting = [v for v in self.waiting if v.name is None and not v.used]
 
+    def _helps(self, frame: FrameType) -> bool:
+        """Whether a frame is that of a helper, and neither of the layer nor of an arm or step."""
+        return all(level.frame is not frame for level in self._levels)
+
     def add(self, value: Value) -> None:
         """Record a new value."""
         self.block.add(Slot(value))
-        self.waiting.append(value)
+        frame = user_frame()
+        name = stored(frame)
+        if name is not None and _fits(name):
+            value.name, value.helped = name, self._helps(frame)
+        else:
+            self.waiting.append(value)
 
     def update(self, state: Fixed, value: Ref, site: Site) -> None:
         """Record a new value of a state."""
@@ -245,6 +253,11 @@ class Trace:
     def declares(self, dim: Dim) -> bool:
         """Whether a dim is one of the layer's own."""
         return any(d is dim for d in self.local)
+
+
+def _fits(name: str) -> bool:
+    """Whether a variable's name is one for a value."""
+    return name.isidentifier() and name.isascii() and name != "_"
 
 
 def _name_instances(name: str, held: Any, nameless: dict[int, Instance]) -> None:
