@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..ir.core import Child, Dim, Op, Type, Value, Variant, attributes, axes, walk
 from ..ir.diagnostics import Place
+from ..ir.registry import lookup
 from . import tree
 from .constants import LayerRef, Mistake, is_constant, plain
 from .instances import BuiltVariant, ChildRecord, InstanceBuilder
@@ -124,6 +126,8 @@ def call_child(body: Values, record: ChildRecord, node: tree.Call, labels) -> An
         raise Mistake
     if body.inside and _reports(child):
         raise _odd_place(body, record, node, "metrics")
+    if record.child.mode == "each":
+        _refuse_unmapped(body, child, node)
     return _emit_call(body, record, node, built, built.variant, matcher, types, dealt, labels)
 
 
@@ -133,10 +137,30 @@ def _stateful(builder: InstanceBuilder) -> bool:
 
 def _reports(builder: InstanceBuilder) -> bool:
     """Whether any body of an instance, or of one inside of it, reports metrics."""
-    bodies = (v.variant for v in builder.variants if v.variant is not None)
-    if any(op.name == "metric" for variant in bodies for op in walk(variant.ops)):
-        return True
-    return any(_reports(c.builder) for c in builder.children.values())
+    return any(op.name == "metric" for op in _ops(builder))
+
+
+def _ops(builder: InstanceBuilder) -> Iterator[Op]:
+    """The ops of all bodies of an instance, and of those inside of it."""
+    for built in builder.variants:
+        if built.variant is not None:
+            yield from walk(built.variant.ops)
+    for record in builder.children.values():
+        yield from _ops(record.builder)
+
+
+def _refuse_unmapped(body: Values, builder: InstanceBuilder, node: tree.Call) -> None:
+    """Report an op that cannot be computed for several copies side by side."""
+    for op in _ops(builder):
+        if not lookup(op.name).mapped:
+            raise body.shared.error(
+                "op-in-each",
+                f"{builder.layer.name} has {op.name}, of which there cannot be copies side by side",
+                node.span,
+                places=(Place(op.span, f"{op.name} is here"),) if op.span is not None else (),
+                facts=(f"JAX maps {op.name} along no other dim",),
+                help="use repeat, or give the dim to the layer and compute all copies there",
+            )
 
 
 def _odd_place(body: Values, record: ChildRecord, node: tree.Call, what: str) -> Mistake:

@@ -224,6 +224,7 @@ class OpDef:
             None: derived from the family.
         linear: whether it is linear in each operand by itself, so that it keeps only the others.
         effect: `random` for ops that draw from a key, `metric` for those that must not be removed.
+        mapped: whether JAX can map it along one more dim, as `each` does.
     """
 
     name: str
@@ -250,6 +251,7 @@ class OpDef:
     )
     linear: bool = False
     effect: str = ""
+    mapped: bool = True
 
     @property
     def keywords(self) -> tuple[str, ...]:

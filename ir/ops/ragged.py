@@ -91,5 +91,6 @@ register(
         flops=_flops,
         keeps=_keeps,
         order=_order,
+        mapped=False,
     )
 )
