@@ -48,7 +48,8 @@ def scan(body: Body, at: int, op: Op) -> None:
     body.emit("")
     targets = [body.target(r, at) for r in op.results]
     finals, ys = targets[:carry], targets[carry:]
-    body.emit(running(step, operands[cut:], sources, along, finals, ys), op)
+    length = "" if sources else along
+    body.emit(running(step, operands[cut:], sources, length, finals, ys), op)
 
 
 def _read_by(body: Body, region: Region, draws: bool) -> set[str]:
@@ -91,10 +92,15 @@ def opening(
 
 
 def running(
-    step: str, first: list[str], sources: list[str], length: str, finals: list[str], ys: list[str]
+    step: str,
+    first: list[str],
+    sources: list[str],
+    length: str,
+    finals: list[str],
+    ys: list[str],
 ) -> str:
-    """The statement that runs it."""
-    more = "" if sources else f", length={length}"
+    """The statement that runs it; with a `length` where the sources do not tell it."""
+    more = f", length={length}" if length else ""
     left = ", ".join("_" if set(names) <= {"_"} else packed(names) for names in (finals, ys))
     return f"{left} = lax.scan({step}, {packed(first)}, {packed(sources)}{more})"
 

@@ -24,6 +24,7 @@ class Copy:
         count: source of the number of copies.
         carry: names of what is handed on, with their first values.
         slices: names of what is dealt out, with what they are slices of.
+        keys: how many of these are keys, of which there are none in evaluation.
         call: source of the call.
         gives: names for what it gives, of which `stacked` are stacked.
     """
@@ -32,6 +33,7 @@ class Copy:
     count: str
     carry: list[tuple[str, str]] = field(default_factory=list)
     slices: list[tuple[str, str]] = field(default_factory=list)
+    keys: int = 0
     call: str = ""
     gives: list[str] = field(default_factory=list)
     stacked: list[str] = field(default_factory=list)
@@ -73,7 +75,9 @@ def _copy(body: Body, op: Op, operands: list[str], scope: Scope) -> Copy:
             args.append(names[index])
         else:
             args.append(dealt(value.label or "x", text) if index in op["dealt"] else text)
-    args += [dealt("layer_key", copy_keys(body, op, count))] if found.key else []
+    if found.key:
+        args.append(dealt("layer_key", copy_keys(body, op, count)))
+        copy.keys = 1
     args += ["train"] if found.train or found.key else []
     copy.call = f"{called.function}({', '.join(args)})"
     copy.carry = [(names[a], operands[a]) for a in carried.values()]
@@ -104,7 +108,8 @@ def _scanned(body: Body, at: int, op: Op, copy: Copy, scope: Scope) -> None:
     ys = [body.target(r, at) for i, r in enumerate(op.results) if i not in carried]
     ys += outputs(body, copy.called, copies=True)
     first, sources = [s for _, s in copy.carry], [s for _, s in copy.slices]
-    body.emit(running(step, first, sources, copy.count, finals, ys), op)
+    length = "" if len(sources) > copy.keys else copy.count
+    body.emit(running(step, first, sources, length, finals, ys), op)
 
 
 def _unrolled(body: Body, at: int, op: Op, copy: Copy) -> None:
