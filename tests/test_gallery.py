@@ -203,7 +203,7 @@ SMALL = [
         "mixer", {"P": 4, "Y": 8, "X": 12, "L": 2, "D": 16, "F": 24, "M": 8, "Classes": 5}, IMAGES
     ),
 ]
-QUICK = ("gpt2", "lstm_lm", "resnet18")  # trained in the fast tier, the others in the slow one
+QUICK = ("gpt2", "lstm_lm")  # trained in the fast tier, the others in the slow one
 
 
 @pytest.fixture(scope="module", autouse=True)

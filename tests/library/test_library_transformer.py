@@ -207,7 +207,7 @@ LAYERS = [
 ]
 
 
-SLOW = ("transformer.Decoder", "transformer.EncoderDecoder")
+SLOW = ("transformer.Encoder", "transformer.Decoder", "transformer.EncoderDecoder")
 
 
 @pytest.mark.parametrize(

@@ -476,6 +476,7 @@ LAYERS = [
     ),
 ]
 SLOW = (
+    "ConvNorm",
     "Conv1d",
     "Conv3d",
     "ConvTranspose1d",

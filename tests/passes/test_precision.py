@@ -230,7 +230,11 @@ def test_the_meaning_stays(name, train):
 
 
 @pytest.mark.parametrize(
-    ("name", "policy"), [*((name, "bfloat16") for name in SMALL), ("shakespeare", "float16")]
+    ("name", "policy"),
+    [
+        *(pytest.param(name, "bfloat16", marks=pytest.mark.slow) for name in SMALL),
+        ("shakespeare", "float16"),
+    ],
 )
 def test_numbers_are_close_and_gradients_finite(name, policy):
     module, given, key = example(name), batch(name), jax.random.key(2)
