@@ -17,7 +17,8 @@ from .values import Values
 from .wording import bound_by, corrected, count, meant, wrapped, written
 
 COLUMNS = (  # of the log
-    "step", "seconds", "split", "event", "what", "gradient_norm", "skipped", "loss_scale",
+    "step", "seconds", "data_seconds", "mfu", "split", "event", "what", "steps",
+    "gradient_norm", "skipped", "loss_scale", "learning_rate",
 )  # fmt: skip
 
 

@@ -47,9 +47,10 @@ def main(job: Job, argv: list[str] | None = None) -> int:
 
 
 def _train(job: Job, arguments: argparse.Namespace) -> int:
-    from .loop import train
+    from .loop import METRICS, train
     from .progress import duration, figures
     from .stop import Stop
+    from .summary import read, summarise
 
     default = job.folder / "run"
     run = Path(arguments.resume or arguments.run or default)
@@ -71,6 +72,8 @@ def _train(job: Job, arguments: argparse.Namespace) -> int:
     else:
         held_out = f"   held out: {figures(result.held_out)}" if result.held_out else ""
         print(f"done: {result.step} steps, {duration(result.seconds)}{held_out}")
+        for line in summarise(read(run / METRICS)).lines():
+            print(line)
         print(f"run:     {run}")
     print(f"go on:   {hints.resume('--steps', str(2 * result.step))}")
     if hasattr(job.model, "predict") and isinstance(result.source, Text):

@@ -1,11 +1,12 @@
-"""`metrics.jsonl`: one JSON object a line, for every step, evaluation and compilation of a run.
+"""`metrics.jsonl`: one JSON object a line, for every step, evaluation and event of a run.
 
-    {"step": 1, "loss": 5.545, "accuracy": 0.004, "gradient_norm": 1.2, "seconds": 0.031,
-     "tokens_per_second": 132000.0}                                training, each step
+    {"step": 1, "loss": 5.545, "accuracy": 0.004, "gradient_norm": 1.2, "skipped": 0.0,
+     "seconds": 0.031, "data_seconds": 0.0, "tokens_per_second": 132000.0, …}    training, each step
     {"step": 250, "split": "held_out", "loss": 2.41, "seconds": 3.2}
     {"step": 0, "event": "compile", "what": "step", "seconds": 4.8}
 
-`step` counts the updates made so far. Numbers that are not finite are null, since JSON has none.
+Events are compile, save (what the steps waited for it), restore, and lost (steps that are made
+anew). `step` counts the updates made so far. Numbers that are not finite are null: JSON has none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .summary import read
 from .tensors import sync
 
 
@@ -25,10 +27,15 @@ class Log:
 
     So the file of a run that was stopped and resumed reads as one run: rows that a killed process
     wrote after its last checkpoint, and a line it left half written, are written anew.
+
+    kept: the rows found at the start
+    lost: those dropped
     """
 
     def __init__(self, path: Path, step: int = 0):
-        self.kept = _rows_until(path, step)
+        found = read(path) if path.exists() else []
+        self.kept = [row for row in found if row["step"] <= step]
+        self.lost = [row for row in found if row["step"] > step]
         temporary = path.with_name(f".{path.name}")
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in self.kept)
@@ -50,20 +57,6 @@ class Log:
     def evaluated(self, step: int) -> bool:
         """Whether the rows found at the start hold an evaluation of this step."""
         return any(row.get("split") and row["step"] == step for row in self.kept)
-
-
-def _rows_until(path: Path, step: int) -> list[dict]:
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-            if row["step"] <= step:
-                rows.append(row)
-        except (ValueError, KeyError, TypeError):
-            continue  # half a line, from a kill while writing
-    return rows
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from .errors import RunError
 from .evaluate import Evaluator
 from .job import Job
 from .log import Log
-from .metrics import finish
 from .progress import Plain, duration, figures, make_progress
+from .recorder import Recorder
 from .source import Source
 from .state import TrainState, count_parameters
 from .step import Program
+from .summary import is_step
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
-MOST_SKIPPED = 50  # steps in a row
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,28 @@ def train(
     _check(run, resume)
     show = progress(last, source.unit)
     _introduce(show, job, program, source, run)
+    began = time.perf_counter()
     state = _begin(job, program, run, about, show)
-    first = int(state.step)
+    first, seconds = int(state.step), time.perf_counter() - began
     if first >= last:
         return Result(source, state, first, first, None, 0.0)
 
     log = Log(run / METRICS, step=first or -1)  # -1: of an earlier start from nothing keep nothing
+    if first:
+        log.write(step=first, event="restore", seconds=seconds)
+    if log.lost:
+        steps_lost = sum(is_step(row) for row in log.lost)
+        seconds = sum(row.get("seconds", 0.0) for row in log.lost)
+        log.write(step=first, event="lost", steps=steps_lost, seconds=seconds)
     evaluator = Evaluator(program)
-    recorder = _Recorder(log, show, source)
+    examples = next(iter(source.shapes.values()))[0][0]
+    recorder = Recorder(log, show, unit=(source.unit, source.units), examples=examples)
 
     def save(state: TrainState) -> None:
+        began = time.perf_counter()
         log.sync()  # a checkpoint never knows more than the log
         checkpoint.save(run / CHECKPOINTS, state, keep=job.keep, about=about)
+        log.write(step=int(state.step), event="save", seconds=time.perf_counter() - began)
 
     def evaluate(state: TrainState, step: int) -> dict[str, float] | None:
         began, compiling = time.perf_counter(), evaluator.compile_seconds
@@ -103,7 +113,9 @@ def train(
         began, step, held_out = time.perf_counter(), first, None
         recorder.restart()
         while step < last and not stopped():
-            state, metrics = compiled(state, program.put_batch(source.batch(step)))
+            with recorder.fetching():
+                batch = program.put_batch(source.batch(step))
+            state, metrics = compiled(state, batch)
             step += 1
             recorder.add(step, metrics)
             evaluating = step == last or _due(step, job.evaluate_every)
@@ -185,49 +197,3 @@ def _introduce(show: Plain, job: Job, program: Program, source: Source, run: Pat
 
 def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
-
-
-class _Recorder:
-    """Writes the rows of training steps, each fetched while the next step is running."""
-
-    def __init__(self, log: Log, show: Plain, source: Source):
-        self._log, self._show, self._source = log, show, source
-        self._pending: tuple[int, Any, float | None] | None = None
-        self._mark = 0.0
-        self._skipped = 0  # in a row
-
-    def restart(self) -> None:
-        """Count time from now: what came before was not training."""
-        self._mark = time.perf_counter()
-
-    def add(self, step: int, metrics: Any) -> None:
-        """A step has been dispatched; the one before it is waited for and written."""
-        self.drain()
-        # Where dispatching a step runs it at once, it is done now, and not when it is asked for.
-        ready = all(leaf.is_ready() for leaf in jax.tree.leaves(metrics))
-        self._pending = (step, metrics, time.perf_counter() if ready else None)
-
-    def drain(self) -> None:
-        """Wait for the last step and write it."""
-        if self._pending is None:
-            return
-        step, metrics, done = self._pending
-        self._pending = None
-        values = finish(jax.device_get(metrics))
-        done = done or time.perf_counter()
-        seconds, self._mark = done - self._mark, done
-        speed = {f"{self._source.unit}_per_second": self._source.units / seconds}
-        row = {"step": step, **values, "seconds": seconds, **speed}
-        self._log.write(**row)
-        self._show.step(row)
-        self._skipped = self._skipped + 1 if values["skipped"] else 0
-        if self._skipped == 1:
-            self._show.warn(f"step {step} is skipped: its gradients are not all finite.")
-        if self._skipped == MOST_SKIPPED:
-            raise RunError(
-                f"{MOST_SKIPPED} steps in a row were skipped, the last at step {step}: the"
-                " gradients are not finite, whatever the batch.\n"
-                "A smaller learning_rate, clip = 1.0 in [optimizer], or float32 for the part that"
-                " overflows ([precision] overrides) may help.\n"
-                "The last checkpoint is whole."
-            )

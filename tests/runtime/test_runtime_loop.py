@@ -40,6 +40,8 @@ def test_a_whole_run(job, tmp_path, capsys):
     steps = [row for row in found if "split" not in row and "event" not in row]
     assert [row["step"] for row in steps] == list(range(1, 11))
     assert {"loss", "accuracy", "gradient_norm", "seconds", "tokens_per_second"} <= steps[0].keys()
+    assert all(0 <= row["data_seconds"] <= row["seconds"] for row in steps)
+    assert steps[0]["tokens_per_second"] == pytest.approx(16 * steps[0]["examples_per_second"])
     held_out = [row for row in found if row.get("split") == "held_out"]
     assert [row["step"] for row in held_out] == [5, 10]
     assert held_out[-1]["loss"] == result.held_out["loss"]
@@ -100,6 +102,8 @@ def test_lost_steps_are_not_in_the_log_twice(job, tmp_path):
     train(job, run, resume=True)
     expected = without_times(rows(whole))
     assert without_times(rows(run)) == expected
+    (lost,) = [row for row in rows(run) if row.get("event") == "lost"]
+    assert (lost["step"], lost["steps"]) == (6, 2) and lost["seconds"] > 0
 
 
 def test_a_damaged_checkpoint_is_passed_over_aloud(job, tmp_path, capsys):

@@ -1,0 +1,96 @@
+"""The rows of training steps, each fetched while the next step is running."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from .errors import RunError
+from .log import Log
+from .metrics import finish
+from .progress import Plain
+
+MOST_SKIPPED = 50  # steps in a row
+
+
+class Recorder:
+    """Writes a row for each step to the log and to the terminal.
+
+    A step's metrics are asked for when the next step has been dispatched, so that no device ever
+    waits for the log.
+
+    log, show: where rows go
+    unit:      what is counted in speeds, and how many of them a batch has, such as ("tokens", 2048)
+    examples:  in a batch
+    share:     how much of what the devices can do is done if a step takes a second; None where
+               that is not known, and then no mfu is written
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        show: Plain,
+        *,
+        unit: tuple[str, int],
+        examples: int,
+        share: float | None = None,
+    ):
+        self._log, self._show, self._share = log, show, share
+        self._counts = {"examples": examples, unit[0]: unit[1]}
+        self._pending: tuple[int, Any, float, float | None] | None = None
+        self._mark = self._waited = 0.0
+        self._skipped = 0  # in a row
+
+    def restart(self) -> None:
+        """Count time from now: what came before was not training."""
+        self._mark = time.perf_counter()
+
+    @contextlib.contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Around getting the next batch: counted as waiting if the devices then have no work."""
+        began = time.perf_counter()
+        yield
+        idle = self._pending is None or _ready(self._pending[1])
+        self._waited = time.perf_counter() - began if idle else 0.0
+
+    def add(self, step: int, metrics: Any) -> None:
+        """A step has been dispatched; the one before it is waited for and written."""
+        self.drain()
+        # Where dispatching a step runs it at once, it is done now, and not when it is asked for.
+        done = time.perf_counter() if _ready(metrics) else None
+        self._pending = (step, metrics, self._waited, done)
+
+    def drain(self) -> None:
+        """Wait for the last step and write it."""
+        if self._pending is None:
+            return
+        step, metrics, waited, done = self._pending
+        self._pending = None
+        values = finish(jax.device_get(metrics))
+        done = done or time.perf_counter()
+        seconds, self._mark = done - self._mark, done
+        row = {"step": step, **values, "seconds": seconds, "data_seconds": waited}
+        row |= {f"{unit}_per_second": count / seconds for unit, count in self._counts.items()}
+        if self._share is not None:
+            row["mfu"] = self._share / seconds
+        self._log.write(**row)
+        self._show.step(row)
+        self._skipped = self._skipped + 1 if values["skipped"] else 0
+        if self._skipped == 1:
+            self._show.warn(f"step {step} is skipped: its gradients are not all finite.")
+        if self._skipped == MOST_SKIPPED:
+            raise RunError(
+                f"{MOST_SKIPPED} steps in a row were skipped, the last at step {step}: the"
+                " gradients are not finite, whatever the batch.\n"
+                "A smaller learning_rate, clip = 1.0 in [optimizer], or float32 for the part that"
+                " overflows ([precision] overrides) may help.\n"
+                "The last checkpoint is whole."
+            )
+
+
+def _ready(metrics: Any) -> bool:
+    return all(leaf.is_ready() for leaf in jax.tree.leaves(metrics))
