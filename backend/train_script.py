@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..ir.core import Module, flat, join
-from ..ir.optimizers import DECAY_MASKS, SCHEDULES, STEPS
+from ..ir.optimizers import DECAY_MASKS
 from ..ir.recipe import Recipe
 from .naming import documented, prose, quoted
-
-WIDTH = 100
+from .optimizer_script import mask_lines, optimizer_lines
+from .statements import Call, Named, dict_of, docstring, laid, literal, tuple_of
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def train_script(
     masked = masked and recipe.optimizer.name in DECAY_MASKS and bool(small)
     settings = bool(_settings(recipe, microbatches).arguments)
     lines = _head(name, entry, kind, source, masked, settings)
-    lines += _mask(small) if masked else []
-    lines += ["", "", *_optimizer(recipe, masked), "", ""]
+    lines += mask_lines(small) if masked else []
+    lines += ["", "", *optimizer_lines(recipe, masked), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
     lines += [*_job(recipe, name, microbatches), ""]
     lines += ['if __name__ == "__main__":', "    sys.exit(main(JOB))", ""]
@@ -130,74 +130,6 @@ def _head(name: str, entry: str, kind: str, source: str, masked: bool, settings:
     ]
 
 
-# The optimizer
-
-
-def _mask(small: Sequence[str]) -> list[str]:
-    return [
-        *_laid("", "NOT_DECAYED = ", _tuple([quoted(p) for p in small])),
-        "",
-        "",
-        "def decayed(params):",
-        '    """True for each parameter that weight decay shrinks: those of two or more dims."""',
-        "    return jax.tree.map_with_path(",
-        '        lambda path, _: ".".join(key.key for key in path) not in NOT_DECAYED, params',
-        "    )",
-    ]
-
-
-def _optimizer(recipe: Recipe, masked: bool) -> list[str]:
-    chosen = recipe.optimizer
-    lines = ["def optimizer():", *_doc(_optimizer_doc(recipe))]
-    rate, before = _rate(recipe)
-    lines += before
-    arguments = [rate, *(f"{n}={_literal(v)}" for n, v in chosen.options)]
-    if masked:
-        arguments.append(f"{DECAY_MASKS[chosen.name]}=decayed")
-    update = Call(f"optax.{chosen.name}", tuple(arguments))
-    if chosen.clip is not None:
-        clip = Call("optax.clip_by_global_norm", (_literal(chosen.clip),))
-        update = Call("optax.chain", (clip, update))
-    return [*lines, *_laid("    ", "return ", update)]
-
-
-def _optimizer_doc(recipe: Recipe) -> str:
-    chosen = recipe.optimizer
-    said = "The optimizer"
-    if recipe.schedule.name != "constant":
-        said += f", its learning rate by the schedule {recipe.schedule.name}"
-    if chosen.clip is not None:
-        said += "; gradients are clipped" if "," in said else ", after clipping gradients"
-    return f"{said}."
-
-
-def _rate(recipe: Recipe) -> tuple[str, list[str]]:
-    """The learning rate as an argument, and the statements before it."""
-    rate, schedule = _literal(recipe.optimizer.learning_rate), recipe.schedule
-    kind, given = SCHEDULES[schedule.name], dict(schedule.options)
-    if schedule.name == "constant":
-        return rate, []
-    values = {
-        name: given.get(name, recipe.train.steps if default == STEPS else default)
-        for name, default in kind.options.items()
-    }
-    if schedule.name == "warmup_linear":
-        warmup = values["warmup_steps"]
-        rise = [_literal(values["init_value"]), rate, str(warmup)]
-        fall = [rate, _literal(values["end_value"]), str(values["decay_steps"] - warmup)]
-        parts = tuple(Call("optax.linear_schedule", tuple(p)) for p in (rise, fall))
-        made = Call("optax.join_schedules", (Call("", parts, "[]"), f"boundaries=[{warmup}]"))
-        return "rate", _laid("    ", "rate = ", made)
-    # Defaults of ours and of optax's may differ, so what optax requires is written out.
-    ours = {"decay_steps", "transition_steps", "init_value", "end_value"}
-    arguments: list[Any] = [f"{kind.rate}={rate}"]
-    for name, value in values.items():
-        if (name in given or name in ours) and value is not None:
-            table = isinstance(value, tuple)
-            arguments.append(Named(name, _dict(value)) if table else f"{name}={_literal(value)}")
-    return "rate", _laid("    ", "rate = ", Call(f"optax.{kind.optax}", tuple(arguments)))
-
-
 # The data
 
 
@@ -209,9 +141,9 @@ def _batches(recipe: Recipe, inputs: Sequence[Input]) -> list[str]:
     arguments += {"text": _of_text, "arrays": _of_arrays, "pairs": _of_pairs}[data.kind](
         recipe, inputs
     )
-    arguments += [f"held_out={_literal(data.held_out)}", f"seed={recipe.data_seed}"]
-    lines = ["def batches():", *_doc(_batches_doc(recipe, inputs))]
-    return [*lines, *_laid("    ", "return ", Call(f"data.{kind}", tuple(arguments)))]
+    arguments += [f"held_out={literal(data.held_out)}", f"seed={recipe.data_seed}"]
+    lines = ["def batches():", *docstring(_batches_doc(recipe, inputs))]
+    return [*lines, *laid("    ", "return ", Call(f"data.{kind}", tuple(arguments)))]
 
 
 def _batches_doc(recipe: Recipe, inputs: Sequence[Input]) -> str:
@@ -241,17 +173,17 @@ def _of_text(recipe: Recipe, inputs: Sequence[Input]) -> list[Any]:
 def _of_arrays(recipe: Recipe, inputs: Sequence[Input]) -> list[Any]:
     known = [(i.name, i.ids) for i in inputs if i.ids is not None]
     return [
-        Named("fields", _dict((i.name, i.takes) for i in inputs)),
+        Named("fields", dict_of((i.name, i.takes) for i in inputs)),
         f"batch={recipe.train.batch}",
-        *([Named("scale", _dict(recipe.data.scale))] if recipe.data.scale else []),
-        *([Named("sizes", _dict(known))] if known else []),
+        *([Named("scale", dict_of(recipe.data.scale))] if recipe.data.scale else []),
+        *([Named("sizes", dict_of(known))] if known else []),
     ]
 
 
 def _of_pairs(recipe: Recipe, inputs: Sequence[Input]) -> list[Any]:
     arguments: list[Any] = [
         f"batch={recipe.train.batch}",
-        Named("fields", _dict((i.name, i.takes) for i in inputs)),
+        Named("fields", dict_of((i.name, i.takes) for i in inputs)),
     ]
     for side, roles in (
         ("source", ("source", "source_live")),
@@ -292,8 +224,8 @@ def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
     if settings.arguments:
         arguments.append(Named("settings", settings))
     if recipe.mesh.axes:
-        arguments.append(Named("mesh", _dict(recipe.mesh.axes)))
-    return _laid("", "JOB = ", Call("Job", tuple(arguments)), broken=True)
+        arguments.append(Named("mesh", dict_of(recipe.mesh.axes)))
+    return laid("", "JOB = ", Call("Job", tuple(arguments)), broken=True)
 
 
 def _settings(recipe: Recipe, microbatches: int) -> Call:
@@ -303,73 +235,9 @@ def _settings(recipe: Recipe, microbatches: int) -> Call:
     if microbatches > 1:
         arguments.append(f"microbatches={microbatches}")
     if recipe.precision.scaling is not None:
-        arguments.append(f"loss_scale={_literal(recipe.precision.scaling)}")
+        arguments.append(f"loss_scale={literal(recipe.precision.scaling)}")
     if train.freeze:
-        arguments.append(Named("frozen", _tuple([_literal(path) for path in train.freeze])))
+        arguments.append(Named("frozen", tuple_of([literal(path) for path in train.freeze])))
     if train.ema is not None:
-        arguments.append(f"ema={_literal(train.ema)}")
+        arguments.append(f"ema={literal(train.ema)}")
     return Call("Settings", tuple(arguments))
-
-
-# Laying out
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call, or with a name of "" something in brackets."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    brackets: str = "()"
-
-
-@dataclass(frozen=True)
-class Named:
-    """An argument `name=value`."""
-
-    name: str
-    value: Call
-
-
-def _flat(item: Any) -> str:
-    if isinstance(item, Named):
-        return f"{item.name}={_flat(item.value)}"
-    if isinstance(item, Call):
-        inner = ", ".join(_flat(a) for a in item.arguments)
-        inner += "," if item.brackets == "()" and not item.name and len(item.arguments) == 1 else ""
-        return f"{item.name}{item.brackets[0]}{inner}{item.brackets[1]}"
-    return item
-
-
-def _laid(pad: str, before: str, item: Any, after: str = "", broken: bool = False) -> list[str]:
-    """A statement as lines: as few as there can be, or with each argument on its own if broken."""
-    while isinstance(item, Named):
-        before, item = f"{before}{item.name}=", item.value
-    line = f"{pad}{before}{_flat(item)}{after}"
-    if not isinstance(item, Call) or not item.arguments or (len(line) <= WIDTH and not broken):
-        return [line]
-    inner = pad + "    "
-    opened = f"{pad}{before}{item.name}{item.brackets[0]}"
-    one = inner + ", ".join(_flat(a) for a in item.arguments)
-    tuple_of_one = item.brackets == "()" and not item.name and len(item.arguments) == 1
-    if len(one) <= WIDTH and not broken and item.name and not tuple_of_one:
-        body = [one]
-    else:
-        body = [row for a in item.arguments for row in _laid(inner, "", a, ",")]
-    return [opened, *body, f"{pad}{item.brackets[1]}{after}"]
-
-
-def _tuple(items: Sequence[str]) -> Call:
-    return Call("", tuple(items))
-
-
-def _dict(pairs: Any) -> Call:
-    return Call("", tuple(f"{_literal(k)}: {_literal(v)}" for k, v in pairs), "{}")
-
-
-def _doc(text: str) -> list[str]:
-    return [f'    """{documented(prose(text))}"""']
-
-
-def _literal(value: Any) -> str:
-    return quoted(value) if isinstance(value, str) else repr(value)

@@ -127,6 +127,26 @@ def best(state: TrainState, frozen: Sequence[str]) -> Any:
     return join(state.ema, split(state.params, frozen)[1]) if state.ema else state.params
 
 
+def hyperparameters(opt_state: Any) -> dict[str, jax.Array]:
+    """The learning rates in effect, and what else follows a schedule, by name.
+
+    They stand where `optax.inject_hyperparams` puts them. Those of a group of parameters
+    (`optax.partition`) are called learning_rate.GROUP, but those of "default" learning_rate.
+    """
+    found: dict[str, jax.Array] = {}
+    leaves = leaves_by_path(opt_state)
+    for path, leaf in leaves.items():
+        if "hyperparams" not in path[-2:-1]:
+            continue
+        scheduled = (*path[:-2], "hyperparams_states", path[-1])
+        if path[-1] != "learning_rate" and all(p[: len(path)] != scheduled for p in leaves):
+            continue
+        groups = [path[i + 1] for i, part in enumerate(path) if part == "inner_states"]
+        groups = [group for group in groups if group != "default"]
+        found.setdefault(".".join([path[-1], *groups]), leaf)
+    return found
+
+
 def _put(tree: dict[str, Any], path: Path, leaf: Any) -> None:
     for part in path[:-1]:
         tree = tree.setdefault(part, {})

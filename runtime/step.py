@@ -25,7 +25,7 @@ from . import scale
 from .errors import RunError
 from .mesh import Placement, place
 from .settings import DEFAULT, Settings
-from .state import TrainState, best, create, join, split, step_key
+from .state import TrainState, best, create, hyperparameters, join, split, step_key
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,23 @@ def make_step(
     average, the optimizer's state and the model's stay as they are, and what the step would have
     reported counts for nothing. `metrics` are those of the loss, each (sum, count), and
     "gradient_norm", the Euclidean norm over all gradients before the optimizer changes them;
-    "skipped", 0 or 1; and with a loss scale "loss_scale".
+    "skipped", 0 or 1; with a loss scale "loss_scale"; and what the optimizer's state says of its
+    schedules, such as "learning_rate" (see `state.hyperparameters`), of the last applied step.
+
+    The optimizer may ask for the loss, as `value`.
     """
     differentiate = accumulated(loss, settings)
+    optimizer = optax.with_extra_args_support(optimizer)
     decay = settings.ema
 
     def step(state: TrainState, batch):
         gradients, model_state, metrics = differentiate(state, batch)
-        total, _ = metrics["loss"]
+        total, count = metrics["loss"]
         finite = all_finite((gradients, total))
         trained, frozen = split(state.params, settings.frozen)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, trained, value=total / count
+        )
         updated = optax.apply_updates(trained, updates)
         ema = state.ema
         if decay is not None:
@@ -135,6 +141,7 @@ def make_step(
         metrics = {**metrics, "gradient_norm": (norm(gradients), one)}
         metrics = choose(finite, metrics, jax.tree.map(jnp.zeros_like, metrics))
         metrics["skipped"] = (1 - finite.astype(jnp.float32), one)
+        metrics |= {name: (value, one) for name, value in hyperparameters(opt_state).items()}
         if settings.loss_scale is not None:
             metrics["loss_scale"] = (state.scale.value, one)
         new = TrainState(

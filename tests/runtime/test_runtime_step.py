@@ -108,3 +108,53 @@ def test_leaves_are_known_by_path_and_no_class():
     doubled = rebuild(state, {path: 2 * leaf for path, leaf in leaves_by_path(state).items()})
     assert isinstance(doubled, TrainState)
     assert jnp.array_equal(doubled.params["embed"], 2 * state.params["embed"])
+
+
+def injected(rate, **groups):
+    """Adam whose state says its learning rate; with groups, a factor for each, by part of path."""
+
+    @optax.inject_hyperparams
+    def adam(learning_rate):
+        return optax.adam(learning_rate)
+
+    if not groups:
+        return optax.chain(optax.clip_by_global_norm(1.0), adam(rate))
+    made = {name: adam(lambda step, f=f: f * rate(step)) for name, f in groups.items()}
+
+    def group(params):
+        def of(path, _):
+            return next((name for name in groups if name in (k.key for k in path)), "default")
+
+        return jax.tree.map_with_path(of, params)
+
+    return optax.partition({**made, "default": adam(rate)}, group)
+
+
+def test_the_learning_rate_is_told_and_waits_where_a_step_is_skipped():
+    rate = optax.linear_schedule(1.0, 0.0, 10)
+    for optimizer, names in (
+        (injected(rate), {"": 1}),
+        (injected(rate, mlp=0.5), {"": 1, ".mlp": 0.5}),
+    ):
+        program = build(tiny_lm, optimizer)
+        state, expected = program.init(0), [0, 1, 1, 2]
+        for index, applied in enumerate(expected):
+            if index == 2:  # a parameter that is not finite, for one step
+                kept = np.array(state.params["embed"])
+                broken = {**state.params, "embed": state.params["embed"] * np.nan}
+                state = state._replace(params=broken)
+            state, metrics = program.step(state, program.put_batch(batch()))
+            if index == 2:
+                state = state._replace(params={**state.params, "embed": kept})
+            assert int(metrics["skipped"][0]) == (index == 2)
+            found = {n[13:]: float(v / c) for n, (v, c) in metrics.items() if "_rate" in n}
+            assert found == {name: factor * float(rate(applied)) for name, factor in names.items()}
+
+
+def test_an_optimizer_may_ask_for_the_loss():
+    program = build(tiny_lm, optax.polyak_sgd(max_learning_rate=0.5))
+    state, losses = program.init(0), []
+    for _ in range(5):
+        state, metrics = program.step(state, program.put_batch(batch()))
+        losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+    assert losses[-1] < losses[0]
