@@ -1,237 +1,183 @@
-"""Checkpoints: the train state in a folder, whole or not there at all.
+"""Checkpoints as they lie on the disk, read without a model.
 
-    checkpoints/step-00000500/state.safetensors   the leaves
-                              manifest.json       their paths, shapes, dtypes, checksums, and
-                                                  what the run was made of
+    checkpoints/step-00000500/manifest.json            what it holds, see `manifest`
+                              state-00000.safetensors  the arrays, one file for each process
 
-A checkpoint is written into a hidden folder, synced, and renamed into place, so a kill at any
-moment leaves the earlier ones as they were. Leaves are stored by path and never by class; loading
-compares them with the state that the program would initialise and says by path what differs.
+    checkpoint = open_checkpoint(folder / "step-00000500")
+    checkpoint.manifest.about                    what the run was made of
+    checkpoint.leaves[("params", "embed")].shape
+    checkpoint.read(("params", "embed"))         a numpy array
+    checkpoint.verify()                          what is damaged, nothing if it is whole
+
+A checkpoint is valid if its manifest parses and all the rest matches it. What is read has been
+checked; `Broken` says that it is not what was written. This needs numpy, and not JAX.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from . import manifest as manifests
 from . import tensors
 from .errors import RunError
-from .state import TrainState, leaves_by_path, rebuild
-from .tensors import Broken
+from .manifest import File, Leaf, Manifest, Tile
+from .tensors import Broken, Reader
 
-FORMAT = 1
-TENSORS, MANIFEST = "state.safetensors", "manifest.json"
+__all__ = ["Broken", "Checkpoint", "Leaf", "Manifest", "Tile", "open_checkpoint", "steps"]
+
+Index = Sequence[slice]
 
 
 def steps(folder: Path) -> dict[int, Path]:
-    """The checkpoints in a folder by step, oldest first."""
+    """The checkpoints in a folder by step, oldest first; whether they are whole is not asked."""
     found = {}
     for path in folder.glob("step-*"):
         match = re.fullmatch(r"step-(\d+)", path.name)
-        if match and path.is_dir():
+        if match and path.is_dir() and not path.is_symlink():
             found[int(match[1])] = path
     return dict(sorted(found.items()))
 
 
-def save(folder: Path, state: TrainState, *, keep: int, about: Mapping[str, Any]) -> Path:
-    """Write `state` as the checkpoint of its step, then delete all but the newest `keep`.
+def open_checkpoint(path: Path | str) -> Checkpoint:
+    """The checkpoint in a folder `step-…`, its manifest read and found to be as it was written.
 
-    `about` is kept in the manifest, as JSON. Returns the checkpoint's folder.
-    RunError if it cannot be written; the earlier ones are then as they were.
+    Raises:
+        Broken: the manifest is damaged or lacking.
+        RunError: it is of a format that this program does not know, or there is no such folder.
     """
-    step = int(state.step)
-    target, temporary = folder / f"step-{step:08d}", folder / f".writing-{step:08d}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        _write(temporary, state, step, about)
-        if target.exists():
-            _delete(target)
-        os.rename(temporary, target)
-        _sync_folder(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise RunError(
-            f"the checkpoint of step {step} cannot be written to {folder}: {error.strerror}.\n"
-            "The earlier ones are as they were; go on from them by --resume."
-        ) from None
-    for old in list(steps(folder).values())[:-keep]:
-        _delete(old)
-    return target
-
-
-def load(path: Path, abstract: TrainState) -> tuple[TrainState, dict]:
-    """The state in one checkpoint, as host arrays, and what was kept `about` it.
-
-    Raises Broken if the files are damaged, RunError if they hold a state of another program.
-    """
-    manifest = _manifest(path)
-    stored = {tuple(leaf["path"]): leaf for leaf in manifest["leaves"]}
-    _compare(path, stored, abstract)
-    arrays = tensors.read(
-        path / TENSORS, {leaf["tensor"]: leaf["crc32"] for leaf in stored.values()}
-    )
-    leaves = {}
-    for key, leaf in stored.items():
-        array = arrays[leaf["tensor"]]
-        if "key" in leaf:
-            leaves[key] = jax.random.wrap_key_data(jnp.asarray(array), impl=leaf["key"])
-        elif [list(array.shape), str(array.dtype)] == [leaf["shape"], leaf["dtype"]]:
-            leaves[key] = array
-        else:
-            raise Broken(f"{TENSORS} and {MANIFEST} disagree about {leaf['tensor']}")
-    return rebuild(abstract, leaves), manifest["about"]
-
-
-def newest(
-    folder: Path, abstract: TrainState, warn: Callable[[str], None]
-) -> tuple[TrainState, dict, list[Path]]:
-    """The newest whole checkpoint, what was kept about it, and the damaged ones passed over.
-
-    Each damaged one is reported to `warn`. RunError if there is none, or none is whole.
-    """
-    damaged = []
-    for path in reversed(steps(folder).values()):
+    path = Path(path)
+    if not path.is_dir():
+        raise RunError(f"there is no checkpoint {path}.")
+    handle = tensors.open_to_read(path / manifests.NAME)
+    with os.fdopen(handle, "rb") as file:
         try:
-            state, about = load(path, abstract)
-        except Broken as error:
-            warn(f"the checkpoint {path} is damaged and is not used: {error}.")
-            damaged.append(path)
-        else:
-            return state, about, damaged
-    if damaged:
-        raise RunError(f"every checkpoint in {folder} is damaged.")
-    raise RunError(f"there is no checkpoint in {folder}.")
+            text = file.read(manifests.MOST_BYTES + 1)
+        except OSError as error:
+            raise Broken(f"{manifests.NAME} cannot be read: {error.strerror}") from None
+    return Checkpoint(path, manifests.decode(text, str(path)))
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged checkpoint, so that it no longer counts as one."""
-    target = path.with_name(f"damaged-{path.name}")
-    if target.exists():
-        shutil.rmtree(target)
-    os.rename(path, target)
-    return target
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose manifest has been read. `path` is its folder."""
+
+    path: Path
+    manifest: Manifest
+
+    @cached_property
+    def leaves(self) -> dict[tuple[str, ...], Leaf]:
+        """What it holds, by path."""
+        return {leaf.path: leaf for leaf in self.manifest.leaves}
+
+    def read(self, path: tuple[str, ...]) -> np.ndarray:
+        """A whole leaf. KeyError if there is none; Broken if it is damaged."""
+        with self.opened() as files:
+            return files.read(self.leaves[path])
+
+    def verify(self, *, from_disk: bool = False) -> list[str]:
+        """Read everything; what is damaged, in words. Empty if it is whole.
+
+        Args:
+            from_disk: have it read from the disk, not from what the system keeps in memory.
+        """
+        damaged = []
+        for name in self.manifest.files:
+            try:
+                with self.opened(name) as files:
+                    damaged += files.verify(name, from_disk)
+            except Broken as error:
+                damaged.append(str(error))
+        return damaged
+
+    @contextmanager
+    def opened(self, *names: str) -> Iterator[Files]:
+        """Its files, or those named, open for reading. Broken if one is not as it should be."""
+        with ExitStack() as stack:
+            chosen = {name: self.manifest.files[name] for name in names or self.manifest.files}
+            readers = {}
+            for name, file in chosen.items():
+                readers[name] = stack.enter_context(Reader(self.path / name))
+                _compare(readers[name], file)
+            tiles: dict[str, list[tuple[Leaf, Tile]]] = {name: [] for name in readers}
+            for leaf in self.manifest.leaves:
+                for tile in leaf.tiles:
+                    if tile.file in readers:
+                        _compare_tile(readers[tile.file], leaf, tile)
+                        tiles[tile.file].append((leaf, tile))
+            for name, reader in readers.items():
+                if len(reader.arrays) != len(tiles[name]):
+                    raise Broken(f"{name} holds arrays that {manifests.NAME} does not know")
+            yield Files(readers, tiles)
 
 
-def clean(folder: Path) -> None:
-    """Remove what a killed process left half written or half deleted."""
-    for pattern in (".writing-*", ".deleting-*"):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
+@dataclass(frozen=True)
+class Files:
+    """The files of a checkpoint, open for reading."""
+
+    readers: dict[str, Reader]
+    tiles: dict[str, list[tuple[Leaf, Tile]]]
+
+    def read(self, leaf: Leaf, index: Index | None = None) -> np.ndarray:
+        """A leaf, or the part of it that `index` cuts out (slices without steps)."""
+        spans = [s.indices(n)[:2] for s, n in zip(index or (), leaf.shape, strict=False)]
+        spans += [(0, n) for n in leaf.shape[len(spans) :]]
+        start, shape = tuple(a for a, _ in spans), tuple(b - a for a, b in spans)
+        for tile in leaf.tiles:
+            if (tile.start, tile.shape) == (start, shape):
+                return self.read_tile(leaf, tile)
+        array = np.empty(shape, tensors.dtype(leaf.dtype))
+        for tile in leaf.tiles:
+            low = [max(a, t) for a, t in zip(start, tile.start, strict=True)]
+            high = [
+                min(a + n, t + m)
+                for a, n, t, m in zip(start, shape, tile.start, tile.shape, strict=True)
+            ]
+            if all(a < b for a, b in zip(low, high, strict=True)):
+                part = self.read_tile(leaf, tile)
+                here = zip(low, high, start, strict=True)
+                there = zip(low, high, tile.start, strict=True)
+                into = tuple(slice(a - s, b - s) for a, b, s in here)
+                array[into] = part[tuple(slice(a - s, b - s) for a, b, s in there)]
+        return array
+
+    def read_tile(self, leaf: Leaf, tile: Tile) -> np.ndarray:
+        """A tile. Broken if its data are not what was written."""
+        array, found = self.readers[tile.file].read(tile.tensor, leaf.dtype)
+        if found != tile.crc32:
+            raise Broken(f"the data of {tile.tensor} has changed since it was written")
+        return array
+
+    def verify(self, name: str, from_disk: bool) -> list[str]:
+        """What is damaged in a file, in words."""
+        if from_disk:
+            self.readers[name].forget()
+        damaged = []
+        for leaf, tile in self.tiles[name]:
+            try:
+                self.read_tile(leaf, tile)
+            except Broken as error:
+                damaged.append(str(error))
+        return damaged
 
 
-def _write(folder: Path, state: TrainState, step: int, about: Mapping[str, Any]) -> None:
-    leaves = leaves_by_path(state)
-    paths = {_name(path): path for path in leaves}
-    data = {name: _data(leaves[path]) for name, path in paths.items()}
-    shapes = {name: (leaf.shape, str(leaf.dtype)) for name, leaf in data.items()}
-    sums = tensors.write(folder / TENSORS, shapes, lambda name: np.asarray(data[name]))
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "about": dict(about),
-        "leaves": [
-            {"path": list(path), **_entry(leaves[path]), "tensor": name, "crc32": sums[name]}
-            for name, path in paths.items()
-        ],
-    }
-    manifest["crc32"] = _sum(manifest)
-    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(json.dumps(manifest, indent=1) + "\n")
-        tensors.sync(file)
-    _sync_folder(folder)
+def _compare(reader: Reader, file: File) -> None:
+    if file.bytes is not None and file.bytes != reader.size:
+        raise Broken(f"{reader.name} has {reader.size} bytes, and not {file.bytes}")
+    if file.header_crc32 is not None and file.header_crc32 != reader.header_crc32:
+        raise Broken(f"the header of {reader.name} has changed since it was written")
 
 
-def _manifest(path: Path) -> dict:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["format"] > FORMAT:
-            raise RunError(
-                f"{path} is written in format {manifest['format']}; this program reads {FORMAT}.\n"
-                "Use the program that wrote it, or a newer one."
-            )
-        expected = manifest.pop("crc32")
-    except OSError as error:
-        raise Broken(f"{MANIFEST} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Broken(f"{MANIFEST} is not what was written") from None
-    if _sum(manifest) != expected:
-        raise Broken(f"{MANIFEST} has changed since it was written")
-    return manifest
-
-
-def _compare(path: Path, stored: Mapping, abstract: TrainState) -> None:
-    wanted = leaves_by_path(abstract)
-    lines = []
-    for key in sorted(wanted.keys() | stored.keys()):
-        name = ".".join(key)
-        if key not in stored:
-            lines.append(f"  {name}: the program has it, the checkpoint does not")
-        elif key not in wanted:
-            lines.append(f"  {name}: the checkpoint has it, the program does not")
-        else:
-            there = _type(stored[key]["dtype"], stored[key]["shape"])
-            here = _type(str(wanted[key].dtype), wanted[key].shape)
-            if there != here:
-                lines.append(f"  {name}: {there} in the checkpoint, {here} in the program")
-    if lines:
-        more = [f"  and {len(lines) - 12} more"] if len(lines) > 12 else []
-        raise RunError(
-            "\n".join(
-                [f"the checkpoint {path} is of another model or optimizer:", *lines[:12], *more]
-            )
-        )
-
-
-def _type(dtype: str, shape: Sequence[int]) -> str:
-    return f"{dtype}[{', '.join(map(str, shape))}]"
-
-
-def _entry(leaf: Any) -> dict[str, Any]:
-    entry = {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
-    # A random key is stored as its data; the dtype, such as key<fry>, names no way to make it.
-    return {**entry, "key": str(jax.random.key_impl(leaf))} if _is_key(leaf) else entry
-
-
-def _data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _name(path: tuple[str, ...]) -> str:
-    # dots between the parts; a dot within one is escaped, so that no two paths share a name
-    return ".".join(part.replace("%", "%25").replace(".", "%2E") for part in path)
-
-
-def _sum(manifest: Mapping) -> int:
-    return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
-
-
-def _delete(path: Path) -> None:
-    # renamed first: a kill in the midst of it must not leave half a checkpoint under its name
-    doomed = path.with_name(f".deleting-{path.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.rename(path, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _compare_tile(reader: Reader, leaf: Leaf, tile: Tile) -> None:
+    found = reader.arrays.get(tile.tensor)
+    if found is None:
+        raise Broken(f"{reader.name} has no {tile.tensor}")
+    if (found.dtype, found.shape) != (leaf.storage, tensors.stored_shape(leaf.dtype, tile.shape)):
+        raise Broken(f"{reader.name} and {manifests.NAME} disagree about {tile.tensor}")

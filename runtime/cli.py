@@ -121,18 +121,19 @@ def _sample(job: Job, arguments: argparse.Namespace) -> int:
 
 def _load(job: Job, arguments: argparse.Namespace):
     """The program, the newest checkpoint of the run, and the data."""
-    from . import checkpoint
     from .loop import CHECKPOINTS
+    from .restore import newest
 
     run = Path(arguments.run or job.folder / "run")
     source = job.data()
     program = job.build()
-    state, _, _ = checkpoint.newest(
+    state, _, _ = newest(
         run / CHECKPOINTS,
         program.abstract,
         lambda text: print(f"warning: {text}", file=sys.stderr, flush=True),
+        program.placement and program.placement.state,
     )
-    return program, program.put_state(state), source
+    return program, state, source
 
 
 def _hints(arguments: argparse.Namespace, run: Path, default: Path) -> Hints:

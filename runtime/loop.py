@@ -10,13 +10,18 @@ from typing import Any
 
 import jax
 
-from . import checkpoint
+from . import commit
+from .checkpoint import steps as steps_in
+from .commit import NotWritten
 from .errors import RunError
 from .evaluate import Evaluator
 from .job import Job
 from .log import Log
 from .progress import Plain, duration, figures, make_progress
 from .recorder import Recorder
+from .restore import newest
+from .retention import Keep
+from .saver import Saver
 from .source import Source
 from .state import TrainState, count_parameters
 from .step import Program
@@ -81,11 +86,19 @@ def train(
     examples = next(iter(source.shapes.values()))[0][0]
     recorder = Recorder(log, show, unit=(source.unit, source.units), examples=examples)
 
-    def save(state: TrainState) -> None:
-        began = time.perf_counter()
+    saver = Saver(run / CHECKPOINTS, Keep(job.keep))
+
+    def save(state: TrainState, last: bool) -> None:
         log.sync()  # a checkpoint never knows more than the log
-        checkpoint.save(run / CHECKPOINTS, state, keep=job.keep, about=about)
-        log.write(step=int(state.step), event="save", seconds=time.perf_counter() - began)
+        saver.save(state, about, wait=last)
+        log_saves()
+
+    def log_saves() -> None:
+        try:
+            for saved in saver.finished():
+                log.write(step=saved.step, event="save", **saved.seconds(), bytes=saved.bytes)
+        except NotWritten as error:
+            show.warn(f"{error}\nTraining goes on.")
 
     def evaluate(state: TrainState, step: int) -> dict[str, float] | None:
         began, compiling = time.perf_counter(), evaluator.compile_seconds
@@ -118,26 +131,30 @@ def train(
             state, metrics = compiled(state, batch)
             step += 1
             recorder.add(step, metrics)
+            log_saves()
             evaluating = step == last or _due(step, job.evaluate_every)
             saving = step == last or _due(step, job.checkpoint_every) or stopped()
             if evaluating or saving:
                 recorder.drain()
                 held_out = evaluate(state, step) if evaluating else None
                 if saving or stopped():
-                    save(state)
+                    save(state, step == last or stopped())
                 recorder.restart()
-        if step > first and step not in checkpoint.steps(run / CHECKPOINTS):
+        saver.wait()
+        log_saves()
+        if step > first and step not in steps_in(run / CHECKPOINTS):
             recorder.drain()
-            save(state)
+            save(state, True)
         return Result(source, state, first, step, held_out, time.perf_counter() - began)
     finally:
+        saver.close()
         show.close()
         log.close()
 
 
 def _check(run: Path, resume: bool) -> None:
     """Refuse to mix two runs in one folder, and to resume what is not there."""
-    present = checkpoint.steps(run / CHECKPOINTS)
+    present = steps_in(run / CHECKPOINTS)
     if present and not resume:
         raise RunError(
             f"{run} already holds a run, at step {max(present)}.\n"
@@ -156,16 +173,18 @@ def _begin(
 ) -> TrainState:
     """The newest whole checkpoint, or the state of step 0 where there is none at all."""
     folder = run / CHECKPOINTS
-    checkpoint.clean(folder)
-    if not checkpoint.steps(folder):
+    commit.clean(folder)
+    if not steps_in(folder):
         return program.init(job.seed)
-    state, then, damaged = checkpoint.newest(folder, program.abstract, show.warn)
+    state, checkpoint, damaged = newest(
+        folder, program.abstract, show.warn, program.placement and program.placement.state
+    )
     for path in damaged:
-        checkpoint.set_aside(path)
-    for text in _changes(then, about):
+        commit.set_aside(path)
+    for text in _changes(checkpoint.manifest.about, about):
         show.warn(text)
     show.note(f"resuming at step {int(state.step)}")
-    return program.put_state(state)
+    return state
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -1,20 +1,26 @@
-"""Reading and writing arrays as a safetensors file, one at a time, with a checksum of each.
+"""Safetensors files: one header, then the raw little-endian data of the arrays.
 
-The format is eight bytes of header length, a JSON header, and the raw little-endian data. It is
-written here rather than by the safetensors library because that library (0.8) stores arrays that
-are not C-contiguous wrongly without a word, neither syncs the file nor gives it ordinary access
-rights, keeps no checksums, and wants all arrays in memory at once. Any safetensors reader reads
-the result.
+The format is eight bytes of header length, a JSON header, and the data. It is read and written here
+rather than by the safetensors library because that library (0.8) stores arrays that are not
+C-contiguous wrongly without a word, neither syncs the file nor gives it ordinary access rights,
+keeps no checksums, and wants all arrays in memory at once. Any safetensors reader reads the result.
+
+Checksums are CRC-32, taken of the buffer in memory, on another thread while that is being written.
+Files are read by pread and never mapped: a file cut short under a map would kill the process.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import stat
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ml_dtypes
 import numpy as np
@@ -37,76 +43,179 @@ _CODES = {
     "float8_e5m2": "F8_E5M2",
 }
 _NAMES = {code: name for name, code in _CODES.items()}
+_COMPLEX = {"complex64": "float32", "complex128": "float64"}
+_UNSIGNED = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
+_OTHERS = {  # that numpy knows only through the package that JAX brings along
+    name: np.dtype(found)
+    for name, found in vars(ml_dtypes).items()
+    if isinstance(found, type) and issubclass(found, np.generic)
+}
+_DTYPES = {name: _OTHERS.get(name) or np.dtype(name) for name in {*_CODES, *_COMPLEX, *_OTHERS}}
+
+CHUNK = 8 << 20  # bytes handed over at once, to a file and to the thread that sums
+MOST_HEADER = 100 << 20  # bytes; what the format allows
+MOST_DIMS = 64  # as many as numpy has
 
 
 class Broken(Exception):
     """A file does not hold what was written to it."""
 
 
-def write(
-    path: Path,
-    shapes: Mapping[str, tuple[tuple[int, ...], str]],
-    fetch: Callable[[str], Any],
-) -> dict[str, int]:
-    """Write one array for each name of `shapes` (name -> (shape, dtype)) and sync the file.
+@dataclass(frozen=True)
+class Stored:
+    """Where an array lies in a file: its dtype there, its shape, and its bytes from the start."""
 
-    `fetch(name)` gives the array; only one is held at a time. Returns the CRC-32 of each.
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def dtype(name: str) -> np.dtype:
+    """The dtype of a name. KeyError if arrays of it cannot be stored."""
+    return _DTYPES[name]
+
+
+def known(name: str) -> bool:
+    """Whether arrays of a dtype can be stored."""
+    return name in _DTYPES
+
+
+def storage(name: str) -> str:
+    """The dtype in which arrays of a dtype are stored: itself wherever safetensors has it.
+
+    A complex number is stored as two floats in a last dim, any other as the unsigned integer of
+    the same bits.
+    """
+    if name in _CODES:
+        return name
+    return _COMPLEX.get(name) or _UNSIGNED[dtype(name).itemsize]
+
+
+def stored_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which arrays of a dtype are stored."""
+    return (*shape, 2) if name in _COMPLEX else shape
+
+
+def nbytes(name: str, shape: Iterable[int]) -> int:
+    """How many bytes an array has."""
+    return math.prod(shape) * dtype(name).itemsize
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int], int, int]:
+    """Write arrays by name, and sync the file.
+
+    Returns the CRC-32 of each array and of the header, and the size of the file in bytes.
     """
     header, offset = {}, 0
-    for name, (shape, dtype) in shapes.items():
-        end = offset + int(np.prod(shape, dtype=np.int64)) * _dtype(dtype).itemsize
-        header[name] = {
-            "dtype": _CODES[dtype],
-            "shape": list(shape),
-            "data_offsets": [offset, end],
-        }
+    for name, array in arrays.items():
+        kept = str(array.dtype)
+        shape, end = stored_shape(kept, array.shape), offset + array.nbytes
+        code = _CODES[storage(kept)]
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the data is aligned
-    sums = {}
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
-        for name, (shape, dtype) in shapes.items():
-            array = np.ascontiguousarray(fetch(name)).reshape(shape)  # ascontiguous makes 0-d 1-d
-            if array.dtype != _dtype(dtype):
-                raise TypeError(f"{name} is {array.dtype}, not {dtype}")
-            data = array.reshape(-1).view(np.uint8).data
-            sums[name] = zlib.crc32(data)
-            file.write(data)
-        sync(file)
-    return sums
-
-
-def read(path: Path, sums: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The arrays named in `sums`, each checked against its CRC-32. Broken if anything is off.
-
-    Plain reads, no memory map: a file cut short under a map would kill the process.
-    """
-    arrays = {}
+    head = len(text).to_bytes(8, "little") + text
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
-            if length > size:
-                raise Broken(f"{path.name} has a damaged header")
-            header = json.loads(file.read(length))
-            for name, expected in sums.items():
-                entry = header[name]
-                start, end = entry["data_offsets"]
-                if not 0 <= start <= end <= size - 8 - length:
-                    raise Broken(f"{path.name} is cut short or has a damaged header")
-                file.seek(8 + length + start)
-                data = file.read(end - start)
-                if zlib.crc32(data) != expected:
-                    raise Broken(f"the data of {name} has changed since it was written")
-                dtype = _dtype(_NAMES[entry["dtype"]])
-                arrays[name] = np.frombuffer(data, dtype).reshape(entry["shape"])
-    except OSError as error:
-        raise Broken(f"{path.name} cannot be read: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise Broken(f"{path.name} has a damaged header ({error!r})") from None
-    return arrays
+        write_all(handle, memoryview(head))
+        sums = {}
+        for name, array in arrays.items():
+            sums[name] = _summed(_bytes(array), lambda part, _: write_all(handle, part))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return sums, zlib.crc32(head), len(head) + offset
+
+
+class Reader:
+    """A safetensors file that is open for reading: what it says of its arrays, and their data.
+
+    `arrays` has them by name, `header_crc32` is the sum of all before the data, `size` the size of
+    the file in bytes. Broken if the file cannot be read, is no plain file, or has a header that
+    does not describe its data without gap or overlap. Threads may share it.
+    """
+
+    def __init__(self, path: Path):
+        self.name = path.name
+        self._handle = open_to_read(path)
+        try:
+            self.size = os.fstat(self._handle).st_size
+            head = self._pread(8, 0)
+            length = int.from_bytes(head, "little")
+            if len(head) < 8 or length > min(self.size - 8, MOST_HEADER):
+                raise Broken(f"{self.name} is cut short or has a damaged header")
+            text = self._pread(length, 8)
+            self.header_crc32 = zlib.crc32(text, zlib.crc32(head))
+            self._data = 8 + length
+            self.arrays = _parse(self.name, text, self.size - self._data)
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
+
+    def read(self, name: str, kept: str | None = None) -> tuple[np.ndarray, int]:
+        """An array, as one of the dtype `kept` if it is stored as another, and its CRC-32."""
+        found = self.arrays[name]
+        target = dtype(kept or found.dtype)
+        shape = found.shape[:-1] if kept in _COMPLEX else found.shape
+        array = np.empty(shape, target)
+
+        def fill(part: memoryview, at: int) -> None:
+            while len(part):
+                try:
+                    count = os.preadv(self._handle, [part], self._data + found.start + at)
+                except OSError as error:
+                    raise Broken(f"{self.name} cannot be read: {error.strerror}") from None
+                if not count:
+                    raise Broken(f"{self.name} is cut short")
+                part, at = part[count:], at + count
+
+        return array, _summed(_bytes(array), fill)
+
+    def forget(self) -> None:
+        """Have the file read from the disk again, and not from memory."""
+        os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def _pread(self, count: int, at: int) -> bytes:
+        try:
+            return os.pread(self._handle, count, at)
+        except OSError as error:
+            raise Broken(f"{self.name} cannot be read: {error.strerror}") from None
+
+
+def open_to_read(path: Path) -> int:
+    """A handle of a plain file. Broken if it is anything else, such as a link or a pipe."""
+    try:
+        # NONBLOCK: a pipe under the name of a file must not have us wait for its writer
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Broken(f"{path.name} cannot be read: {reason}") from None
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise Broken(f"{path.name} is not a plain file")
+
+
+def loads(text: bytes, name: str) -> Any:
+    """JSON as it stands in files of ours: no key twice, no NaN. Broken if it is anything else."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Broken(f"{name} has a damaged header ({error})") from None
+
+
+def write_all(handle: int, data: memoryview) -> None:
+    """Write all of a buffer to an open file."""
+    while len(data):
+        data = data[os.write(handle, data) :]
 
 
 def sync(file: Any) -> None:
@@ -115,6 +224,77 @@ def sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _dtype(name: str) -> np.dtype:
-    # numpy knows bfloat16 and float8 only through the package that JAX brings along
-    return np.dtype(getattr(ml_dtypes, name, name))
+def _parse(file: str, text: bytes, data: int) -> dict[str, Stored]:
+    header = loads(text, file)
+    if not isinstance(header, dict):
+        raise Broken(f"{file} has a damaged header")
+    header.pop("__metadata__", None)
+    arrays = {name: _stored(file, entry) for name, entry in header.items()}
+    end = 0
+    for found in sorted(arrays.values(), key=lambda a: (a.start, a.end)):
+        if found.start != end:
+            raise Broken(f"{file} has a damaged header: its arrays overlap or leave gaps")
+        end = found.end
+    if end != data:
+        raise Broken(f"{file} is cut short or has a damaged header")
+    return arrays
+
+
+def _stored(file: str, entry: Any) -> Stored:
+    damaged = Broken(f"{file} has a damaged header")
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise damaged
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(code, str) or code not in _NAMES:
+        raise damaged
+    if not is_shape(shape) or not is_shape(offsets) or len(offsets) != 2:
+        raise damaged
+    if offsets[1] - offsets[0] != nbytes(_NAMES[code], shape):
+        raise damaged
+    return Stored(_NAMES[code], tuple(shape), *offsets)
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value out of JSON is a list of sizes."""
+    if not isinstance(value, list) or len(value) > MOST_DIMS:
+        return False
+    return all(type(n) is int and 0 <= n < 2**63 for n in value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _summed(data: memoryview, handle: Callable[[memoryview, int], None]) -> int:
+    """Hand over a buffer part by part, (part, offset); the CRC-32 of all of it.
+
+    Each part is summed after it was handed over, on a thread of its own if there are several.
+    """
+    if len(data) <= CHUNK:
+        handle(data, 0)
+        return zlib.crc32(data)
+    total: Future[int] | None = None
+
+    def add(part: memoryview, before: Future[int] | None) -> int:
+        return zlib.crc32(part, before.result() if before else 0)
+
+    with ThreadPoolExecutor(1) as other:
+        for at in range(0, len(data), CHUNK):
+            part = data[at : at + CHUNK]
+            handle(part, at)
+            total = other.submit(add, part, total)
+    assert total is not None
+    return total.result()

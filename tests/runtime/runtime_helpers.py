@@ -108,4 +108,4 @@ def without_times(found: list[dict]) -> list[dict]:
 
 def tensors_of(run: Path, step: int) -> bytes:
     """The stored state of a checkpoint, byte for byte."""
-    return (run / f"checkpoints/step-{step:08d}/state.safetensors").read_bytes()
+    return (run / f"checkpoints/step-{step:08d}/state-00000.safetensors").read_bytes()

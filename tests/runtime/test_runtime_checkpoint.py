@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import os
 import stat
+import zlib
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from netwright.runtime import RunError, checkpoint, scale, tensors
-from netwright.runtime.checkpoint import Broken
+from fixture_state import fixture_state
+from netwright.runtime import RunError, commit, scale, tensors
+from netwright.runtime.checkpoint import Broken, open_checkpoint, steps
+from netwright.runtime.restore import newest, restore
+from netwright.runtime.saver import save
 from netwright.runtime.state import TrainState
 from safetensors.numpy import load_file
+
+FILE = "state-00000.safetensors"
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "checkpoints"
 
 
 def make(step=3, width=4, **more):
@@ -35,6 +42,11 @@ def shapes_of(state):
     return jax.eval_shape(lambda: state)
 
 
+def load(path, abstract):
+    checkpoint = open_checkpoint(path)
+    return restore(checkpoint, abstract), checkpoint.manifest.about
+
+
 def same(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -44,30 +56,30 @@ def same(a, b):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
-def flip(path: Path, at: int) -> None:
+def flip(path: Path, at: int, bit: int = 0) -> None:
     content = bytearray(path.read_bytes())
-    content[at] ^= 1
+    content[at] ^= 1 << bit
     path.write_bytes(content)
 
 
 def test_round_trip_with_bfloat16_bool_empty_scalar_and_key(tmp_path):
     state = make()
-    path = checkpoint.save(tmp_path, state, keep=2, about={"name": "x"})
+    path = save(tmp_path, state, keep=2, about={"name": "x"})
     assert path.name == "step-00000003"
-    found, about = checkpoint.load(path, shapes_of(state))
+    found, about = load(path, shapes_of(state))
     same(found, state)
     assert about == {"name": "x"}
 
 
 def test_any_safetensors_reader_reads_it_and_anyone_may(tmp_path):
     state = make()
-    path = checkpoint.save(tmp_path, state, keep=1, about={})
-    found = load_file(path / "state.safetensors")
+    path = save(tmp_path, state, keep=1, about={})
+    found = load_file(path / FILE)
     assert np.array_equal(found["params.w"], state.params["w"])
     assert str(found["params.low"].dtype) == "bfloat16"
     umask = os.umask(0)
     os.umask(umask)
-    assert stat.S_IMODE((path / "state.safetensors").stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE((path / FILE).stat().st_mode) == 0o666 & ~umask
     leaves = json.loads((path / "manifest.json").read_text())["leaves"]
     assert [leaf["path"] for leaf in leaves if leaf["shape"] == [3, 4]] == [
         ["params", "w"],
@@ -78,82 +90,105 @@ def test_any_safetensors_reader_reads_it_and_anyone_may(tmp_path):
 def test_arrays_that_are_not_contiguous(tmp_path):
     base = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     arrays = {"t": base.transpose(2, 0, 1), "s": base[:, ::2], "f": np.asfortranarray(base)}
-    shapes = {name: (value.shape, "float32") for name, value in arrays.items()}
-    sums = tensors.write(tmp_path / "x", shapes, arrays.__getitem__)
-    for found in (tensors.read(tmp_path / "x", sums), load_file(tmp_path / "x")):
+    tensors.write(tmp_path / "x", arrays)
+    found = load_file(tmp_path / "x")
+    with tensors.Reader(tmp_path / "x") as reader:
         for name, value in arrays.items():
             assert np.array_equal(found[name], value)
+            assert np.array_equal(reader.read(name)[0], value)
+
+
+def test_dtypes_that_safetensors_lacks(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, 16, np.uint8)
+    more = {
+        "complex": jnp.asarray([1 + 2j, -3j], jnp.complex64),
+        "narrow": jnp.asarray([-3, 7], jnp.int4),
+        "other": jnp.asarray(values.view(tensors.dtype("float8_e4m3b11fnuz"))),
+    }
+    state = make(**more)
+    path = save(tmp_path, state, keep=1, about={})
+    same(load(path, shapes_of(state))[0], state)
+    found = load_file(path / FILE)
+    assert found["params.complex"].tolist() == [[1, 2], [0, -3]]
+    assert found["params.other"].tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("format", [1, 2])
+def test_checkpoints_of_every_format_are_read(format):
+    """Those under tests/fixtures were written when the format was the newest."""
+    state = fixture_state(TrainState, scale)
+    path = FIXTURES / f"format-{format}"
+    found, about = load(path, shapes_of(state))
+    same(found, state)
+    assert about["seed"] == 3
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.verify() == []
+    assert (checkpoint.manifest.format, checkpoint.manifest.step) == (format, 7)
+    leaf = checkpoint.leaves[("opt_state", "1")]
+    assert (leaf.key, leaf.dtype, leaf.shape) == ("threefry2x32", "uint32", (2,))
+    assert np.array_equal(checkpoint.read(("params", "w")), state.params["w"])
 
 
 def test_names_with_dots_do_not_collide(tmp_path):
     state = make(**{"a.b": jnp.ones(1), "a": {"b": jnp.zeros(2)}, "a%2Eb": jnp.zeros(3)})
-    path = checkpoint.save(tmp_path, state, keep=1, about={})
-    same(checkpoint.load(path, shapes_of(state))[0], state)
+    path = save(tmp_path, state, keep=1, about={})
+    same(load(path, shapes_of(state))[0], state)
 
 
-def test_every_flipped_byte_is_noticed(tmp_path):
+def test_every_flipped_bit_is_noticed(tmp_path):
     state = make()
-    path = checkpoint.save(tmp_path, state, keep=1, about={"name": "x"})
-    for name in ("state.safetensors", "manifest.json"):
-        size = (path / name).stat().st_size
-        for at in range(0, size, 7):
-            if (path / name).read_bytes()[at] in b" \n":
-                continue  # white space of JSON: nothing is lost with it
-            flip(path / name, at)
-            try:
-                found, _ = checkpoint.load(path, shapes_of(state))
-                same(found, state)  # a change in the header that changes nothing
-            except (Broken, RunError):
-                pass
-            flip(path / name, at)
-    same(checkpoint.load(path, shapes_of(state))[0], state)
+    path = save(tmp_path, state, keep=1, about={"name": "x"})
+    for name in (FILE, "manifest.json"):
+        for at in range(0, (path / name).stat().st_size, 3):
+            flip(path / name, at, at % 8)
+            with pytest.raises(Broken):
+                load(path, shapes_of(state))
+            flip(path / name, at, at % 8)
+    same(load(path, shapes_of(state))[0], state)
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -1])
 def test_files_cut_short(tmp_path, length):
     state = make()
-    path = checkpoint.save(tmp_path, state, keep=1, about={})
-    for name in ("state.safetensors", "manifest.json"):
+    path = save(tmp_path, state, keep=1, about={})
+    for name in (FILE, "manifest.json"):
         content = (path / name).read_bytes()
         (path / name).write_bytes(content[:length])
-        if name == "manifest.json" and length == -1:
-            checkpoint.load(path, shapes_of(state))  # it only lost its last line's end
-        else:
-            with pytest.raises(Broken):
-                checkpoint.load(path, shapes_of(state))
+        with pytest.raises(Broken):
+            load(path, shapes_of(state))
         (path / name).write_bytes(content)
 
 
 def test_the_newest_whole_one_is_used_and_the_damaged_one_named(tmp_path):
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, make(step), keep=3, about={})
-    file = tmp_path / "step-00000003/state.safetensors"
+        save(tmp_path, make(step), keep=3, about={})
+    file = tmp_path / "step-00000003" / FILE
     flip(file, file.stat().st_size - 1)
     warnings = []
-    state, _, damaged = checkpoint.newest(tmp_path, shapes_of(make()), warnings.append)
+    state, _, damaged = newest(tmp_path, shapes_of(make()), warnings.append)
     assert int(state.step) == 2
     assert "step-00000003 is damaged" in warnings[0] and "has changed since" in warnings[0]
-    checkpoint.set_aside(damaged[0])
-    assert list(checkpoint.steps(tmp_path)) == [1, 2]
+    commit.set_aside(damaged[0])
+    assert list(steps(tmp_path)) == [1, 2]
 
 
 def test_none_or_none_whole(tmp_path):
     with pytest.raises(RunError, match=r"there is no checkpoint in"):
-        checkpoint.newest(tmp_path, shapes_of(make()), print)
-    path = checkpoint.save(tmp_path, make(), keep=1, about={})
+        newest(tmp_path, shapes_of(make()), print)
+    path = save(tmp_path, make(), keep=1, about={})
     (path / "manifest.json").unlink()
     with pytest.raises(RunError, match=r"every checkpoint in .* is damaged"):
-        checkpoint.newest(tmp_path, shapes_of(make()), print)
+        newest(tmp_path, shapes_of(make()), print)
 
 
 def test_another_model_is_refused_by_path(tmp_path):
-    path = checkpoint.save(tmp_path, make(), keep=1, about={})
+    path = save(tmp_path, make(), keep=1, about={})
     other = make(extra=jnp.zeros(1))
     del other.params["flag"]
     other.params["w"] = jnp.zeros((3, 5))
     other.params["low"] = jnp.zeros(2)
     with pytest.raises(RunError) as caught:
-        checkpoint.load(path, shapes_of(other))
+        load(path, shapes_of(other))
     for line in (
         "of another model or optimizer",
         "params.extra: the program has it, the checkpoint does not",
@@ -166,41 +201,48 @@ def test_another_model_is_refused_by_path(tmp_path):
 
 def test_only_the_last_are_kept(tmp_path):
     for step in range(1, 6):
-        checkpoint.save(tmp_path, make(step), keep=2, about={})
-    assert list(checkpoint.steps(tmp_path)) == [4, 5]
+        save(tmp_path, make(step), keep=2, about={})
+    assert list(steps(tmp_path)) == [4, 5]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000004", "step-00000005"]
 
 
-def test_the_same_step_again_replaces_it(tmp_path):
-    checkpoint.save(tmp_path, make(), keep=2, about={"try": 1})
-    path = checkpoint.save(tmp_path, make(), keep=2, about={"try": 2})
-    assert checkpoint.load(path, shapes_of(make()))[1] == {"try": 2}
+def test_a_checkpoint_is_never_overwritten(tmp_path):
+    path = save(tmp_path, make(), keep=2, about={"try": 1})
+    with pytest.raises(RunError, match=r"there is a checkpoint .* already"):
+        save(tmp_path, make(), keep=2, about={"try": 2})
+    assert load(path, shapes_of(make()))[1] == {"try": 1}
 
 
 def test_a_failure_while_writing_leaves_the_earlier_ones(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, make(1), keep=1, about={})
+    save(tmp_path, make(1), keep=1, about={})
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensors, "sync", full)
+    monkeypatch.setattr(tensors, "write_all", full)
     with pytest.raises(RunError, match=r"step 2 cannot be written .*No space left"):
-        checkpoint.save(tmp_path, make(2), keep=1, about={})
+        save(tmp_path, make(2), keep=1, about={})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_leavings_of_a_killed_process_do_not_count(tmp_path):
-    checkpoint.save(tmp_path, make(1), keep=1, about={})
+    save(tmp_path, make(1), keep=1, about={})
     (tmp_path / ".writing-00000002").mkdir()
     (tmp_path / ".deleting-step-00000000").mkdir()
-    assert list(checkpoint.steps(tmp_path)) == [1]
-    checkpoint.clean(tmp_path)
+    assert list(steps(tmp_path)) == [1]
+    commit.clean(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_a_newer_format_is_refused(tmp_path):
-    path = checkpoint.save(tmp_path, make(), keep=1, about={})
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**manifest, "format": 9}))
-    with pytest.raises(RunError, match=r"format 9; this program reads 1"):
-        checkpoint.load(path, shapes_of(make()))
+    path = save(tmp_path, make(), keep=1, about={})
+    text = (path / "manifest.json").read_text()
+    body = text[: text.rindex("\n", 0, -1) + 1].replace('"format": 2', '"format": 9')
+    for least in (2, 9):
+        body = body.replace('"min_reader": 2', f'"min_reader": {least}')
+        end = f'"crc32": {zlib.crc32(body.encode())}}}\n'
+        (path / "manifest.json").write_text(body + end)
+        if least == 2:  # it says that readers of format 2 can read it
+            load(path, shapes_of(make()))
+    with pytest.raises(RunError, match=r"format 9; this program reads those up to 2"):
+        load(path, shapes_of(make()))

@@ -7,12 +7,12 @@ import math
 import shutil
 
 import jax
-import netwright.runtime.checkpoint as checkpoint
 import numpy as np
 import optax
 import pytest
 import tiny_lm
 from netwright.runtime import RunError, data
+from netwright.runtime.checkpoint import steps
 from netwright.runtime.evaluate import Evaluator
 from netwright.runtime.log import Log
 from netwright.runtime.loop import train
@@ -35,13 +35,13 @@ def test_a_whole_run(job, tmp_path, capsys):
     run = tmp_path / "run"
     result = train(job, run)
     assert (result.started, result.step) == (0, 10)
-    assert list(checkpoint.steps(run / "checkpoints")) == [9, 10]
+    assert list(steps(run / "checkpoints")) == [9, 10]
     found = rows(run)
-    steps = [row for row in found if "split" not in row and "event" not in row]
-    assert [row["step"] for row in steps] == list(range(1, 11))
-    assert {"loss", "accuracy", "gradient_norm", "seconds", "tokens_per_second"} <= steps[0].keys()
-    assert all(0 <= row["data_seconds"] <= row["seconds"] for row in steps)
-    assert steps[0]["tokens_per_second"] == pytest.approx(16 * steps[0]["examples_per_second"])
+    made = [row for row in found if "split" not in row and "event" not in row]
+    assert [row["step"] for row in made] == list(range(1, 11))
+    assert {"loss", "accuracy", "gradient_norm", "seconds", "tokens_per_second"} <= made[0].keys()
+    assert all(0 <= row["data_seconds"] <= row["seconds"] for row in made)
+    assert made[0]["tokens_per_second"] == pytest.approx(16 * made[0]["examples_per_second"])
     held_out = [row for row in found if row.get("split") == "held_out"]
     assert [row["step"] for row in held_out] == [5, 10]
     assert held_out[-1]["loss"] == result.held_out["loss"]
@@ -110,7 +110,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(job, tmp_path, capsys):
     whole, run = tmp_path / "whole", tmp_path / "run"
     train(job, whole)
     train(job, run, steps=6)
-    file = run / "checkpoints/step-00000006/state.safetensors"
+    file = run / "checkpoints/step-00000006/state-00000.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(job, tmp_path, capsys):
 def test_the_last_checkpoint_may_be_all_there_is(job, tmp_path):
     job = dataclasses.replace(job, checkpoint_every=0, evaluate_every=0, keep=1)
     result = train(job, tmp_path / "run")
-    assert list(checkpoint.steps(tmp_path / "run/checkpoints")) == [10]
+    assert list(steps(tmp_path / "run/checkpoints")) == [10]
     assert result.held_out
 
 
@@ -139,7 +139,7 @@ def test_nothing_left_to_do(job, tmp_path):
 
 def test_stopped_before_the_first_step_saves_nothing(job, tmp_path):
     assert train(job, tmp_path / "run", stopped=lambda: True).step == 0
-    assert not checkpoint.steps(tmp_path / "run/checkpoints")
+    assert not steps(tmp_path / "run/checkpoints")
     assert train(job, tmp_path / "run", resume=True, steps=2).step == 2
 
 

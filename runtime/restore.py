@@ -1,0 +1,122 @@
+"""From a checkpoint to a train state: on any devices, whatever devices it was saved from.
+
+What is stored is compared by path with the state that the program would make. Nothing is cast, and
+nothing is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .checkpoint import Checkpoint, Files, open_checkpoint, steps
+from .errors import RunError
+from .manifest import Leaf
+from .state import TrainState, leaves_by_path, rebuild
+from .tensors import Broken
+
+MOST_LINES = 12  # of a comparison
+
+
+def restore(checkpoint: Checkpoint, abstract: TrainState, shardings: Any = None) -> TrainState:
+    """The state in a checkpoint.
+
+    Args:
+        checkpoint: where it is.
+        abstract: its shapes and dtypes.
+        shardings: a tree like it, of shardings; None for arrays on the default device. Each process
+            reads the parts that lie on its own devices.
+
+    Raises:
+        Broken: what is stored is not what was written.
+        RunError: it is the state of another program.
+    """
+    wanted = leaves_by_path(abstract)
+    _compare(checkpoint, wanted)
+    placed = leaves_by_path(shardings) if shardings is not None else {}
+    with checkpoint.opened() as files, ThreadPoolExecutor(2, "restore") as pool:
+        made = pool.map(
+            lambda path: _array(files, checkpoint.leaves[path], placed.get(path)), wanted
+        )
+        leaves = dict(zip(wanted, made, strict=True))
+    return rebuild(abstract, leaves)
+
+
+def newest(
+    folder: Path, abstract: TrainState, warn: Callable[[str], None], shardings: Any = None
+) -> tuple[TrainState, Checkpoint, list[Path]]:
+    """The state in the newest whole checkpoint, that checkpoint, and the damaged ones passed over.
+
+    Each damaged one is reported to `warn`. RunError if there is none, or none is whole.
+    """
+    damaged: list[Path] = []
+    for path in reversed(steps(folder).values()):
+        try:
+            checkpoint = open_checkpoint(path)
+            return restore(checkpoint, abstract, shardings), checkpoint, damaged
+        except Broken as error:
+            warn(f"the checkpoint {path} is damaged and is not used: {error}.")
+            damaged.append(path)
+    if damaged:
+        raise RunError(f"every checkpoint in {folder} is damaged.")
+    raise RunError(f"there is no checkpoint in {folder}.")
+
+
+def _array(files: Files, leaf: Leaf, sharding: Any) -> jax.Array:
+    if sharding is None or leaf.key is not None:
+        array = jnp.asarray(files.read(leaf))
+        key = leaf.key and jax.random.wrap_key_data(array, impl=leaf.key)
+        return array if key is None else jax.device_put(key, sharding)
+    read: dict[tuple, np.ndarray] = {}
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None
+        spans = tuple(s.indices(n)[:2] for s, n in zip(index, leaf.shape, strict=True))
+        if spans not in read:  # copies on several devices are read once
+            read[spans] = files.read(leaf, index)
+        return read[spans]
+
+    return jax.make_array_from_callback(leaf.shape, sharding, part)
+
+
+def _compare(checkpoint: Checkpoint, wanted: dict[tuple[str, ...], Any]) -> None:
+    stored = checkpoint.leaves
+    lines = []
+    for path in sorted(wanted.keys() | stored.keys()):
+        name = ".".join(path)
+        if path not in stored:
+            lines.append(f"  {name}: the program has it, the checkpoint does not")
+        elif path not in wanted:
+            lines.append(f"  {name}: the checkpoint has it, the program does not")
+        else:
+            there, here = _stored_type(stored[path]), _type(wanted[path])
+            if there != here:
+                lines.append(f"  {name}: {there} in the checkpoint, {here} in the program")
+    if lines:
+        raise RunError(
+            f"the checkpoint {checkpoint.path} is of another model or optimizer:\n"
+            + "\n".join(_first(lines))
+        )
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"  and {more} more"] if more > 0 else [])]
+
+
+def _type(leaf: Any) -> str:
+    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"
+
+
+def _stored_type(leaf: Leaf) -> str:
+    if leaf.key is None:
+        return _type(leaf)
+    data = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    return _type(jax.eval_shape(partial(jax.random.wrap_key_data, impl=leaf.key), data))

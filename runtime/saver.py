@@ -1,0 +1,154 @@
+"""Saving checkpoints: at once, or behind the back of training.
+
+with Saver(folder, keep=Keep(last=3)) as saver:
+    …
+    saver.save(state, about)         copies the state, and returns while a thread writes it
+    for saved in saver.finished():   raises what went wrong since
+        …
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from . import commit
+from .checkpoint import open_checkpoint
+from .manifest import Manifest
+from .retention import Keep, superfluous
+from .snapshot import Copies, Snapshot, view
+from .tensors import Broken
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was written.
+
+    Attributes:
+        step, path: which, and its folder.
+        bytes: how large it is.
+        blocked: seconds that training waited for: for the one before it and for its copies.
+        writing: seconds until it was whole and on the disk, by a thread of its own unless
+            training waited for it.
+        reading: seconds of reading it back before older ones were deleted; 0 if none were.
+    """
+
+    step: int
+    path: Path
+    bytes: int
+    blocked: float
+    writing: float
+    reading: float
+
+    def seconds(self) -> dict[str, float]:
+        """What it took, for a row of metrics.jsonl: `seconds` are those that training waited."""
+        names = ("seconds", "write_seconds", "read_back_seconds")
+        return dict(zip(names, (self.blocked, self.writing, self.reading), strict=True))
+
+
+class Saver:
+    """Writes states to a folder, one at a time, and deletes those that are not to be kept.
+
+    Its thread never touches a device. It holds host memory for one copy of the state.
+    """
+
+    def __init__(self, folder: Path, keep: Keep):
+        self._folder, self._keep = folder, keep
+        self._copies = Copies()
+        self._thread = ThreadPoolExecutor(1, "save")
+        self._writing: Future[Saved] | None = None
+        self._done: list[Saved | Exception] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        self.close()
+
+    def save(self, state: Any, about: Mapping[str, Any], *, wait: bool = False) -> None:
+        """Save `state` as the checkpoint of its step; `about` is kept in its manifest, as JSON.
+
+        Returns once the state has been copied, or with `wait` when it is on the disk. If the
+        save before it is not done yet, that is waited for first. Raises NotWritten if it waits and
+        the state could not be written; what a save in the background did is for `finished` to say.
+        """
+        began = time.perf_counter()
+        self.wait()
+        if wait:  # nothing changes the state meanwhile, so it is written as it lies there
+            self._done.append(self._write(view(state), about, began, blocked=None))
+            return
+        snapshot = self._copies.take(view(state))
+        blocked = time.perf_counter() - began
+        self._writing = self._thread.submit(self._write, snapshot, about, began, blocked)
+
+    def finished(self) -> list[Saved]:
+        """What was written since this was last asked; raises what went wrong with one of them."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+        for number, outcome in enumerate(self._done):
+            if isinstance(outcome, Exception):
+                del self._done[number]
+                raise outcome
+        done, self._done = self._done, []
+        return [saved for saved in done if isinstance(saved, Saved)]
+
+    def wait(self) -> None:
+        """Wait for the save in flight."""
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        error = writing.exception()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        self._done.append(error or writing.result())
+
+    def close(self) -> None:
+        """Wait for the save in flight, whatever comes of it, and give the memory back."""
+        self._thread.shutdown()
+        self._copies.close()
+
+    def _write(
+        self, snapshot: Snapshot, about: Mapping[str, Any], began: float, blocked: float | None
+    ) -> Saved:
+        def write(folder: Path) -> None:
+            name = "state-00000.safetensors"
+            leaves, file = snapshot.write(folder / name)
+            commit.write_manifest(folder, Manifest(snapshot.step, leaves, {name: file}, about))
+
+        path = commit.commit(self._folder, snapshot.step, write)
+        written = time.perf_counter()
+        doomed = superfluous(self._folder, self._keep)
+        if doomed:
+            self._read_back(path)
+        read = time.perf_counter()
+        for old in doomed:
+            commit.delete(old)
+        size = sum(file.stat().st_size for file in path.iterdir())
+        seconds = written - began, read - written if doomed else 0.0
+        waited = read - began if blocked is None else blocked
+        return Saved(snapshot.step, path, size, waited, *seconds)
+
+    def _read_back(self, path: Path) -> None:
+        """Before anything older is deleted: what the disk gives back, not the system's memory."""
+        try:
+            damaged = open_checkpoint(path).verify(from_disk=True)
+        except Broken as error:
+            damaged = [str(error)]
+        if damaged:
+            aside = commit.set_aside(path)
+            raise commit.NotWritten(
+                f"the checkpoint {path} was written, and reads back otherwise: {damaged[0]}.\n"
+                f"The disk may be failing. It is kept as {aside.name}, and older ones as they were."
+            )
+
+
+def save(folder: Path, state: Any, *, about: Mapping[str, Any], keep: int | Keep = 3) -> Path:
+    """Save one state, and wait for it. Returns the checkpoint's folder; see `Saver`."""
+    keep = Keep(last=keep) if isinstance(keep, int) else keep
+    with Saver(folder, keep) as saver:
+        saver.save(state, about, wait=True)
+        return saver.finished()[-1].path
