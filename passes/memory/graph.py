@@ -1,0 +1,670 @@
+"""The graph that memory planners see: what a training step computes, with bytes and operations.
+
+It is built from a module after *layout*, whose transposes, casts and reshapes are so counted; in
+training, with all sizes bound, per device of the plan's mesh and per microbatch. A *unit* is what
+is checkpointed as one: the body of a `repeat` or `scan`, seen once whatever the number of copies,
+with its calls inlined; the first unit is the rest, in which each loop is one node. Copies side by
+side (`each`) are inlined, with all copies counted.
+
+What a gradient keeps follows from the registry, op by op, as `jax.grad` would keep it: a value and
+its reshape are two, since JAX does not know that they are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+
+from ...ir.core import BYTES, Dim, Instance, Module, Op, Region, Type, Value, Variant, join, walk
+from ...ir.diagnostics import Diagnostic, InputError
+from ...ir.facts import known_values
+from ...ir.placement import value_rules, variable_rules
+from ...ir.plan import Plan
+from ...ir.registry import keeps, lookup
+from ...ir.signature import callee, carried
+
+VIEWS = (
+    "align", "collapse", "constrain", "merge", "name", "split", "squeeze_axes",
+    "stop_gradient", "uncollapse",
+)  # fmt: skip
+"""Ops whose result is the operand under another shape: it takes no bytes of its own."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value: what one op gives, an argument of the unit, or a parameter.
+
+    An op of several results has a node for each; the first bears its costs.
+
+    Attributes:
+        id: its place in `Unit.values`, which stand in the order of execution.
+        key: `path/label`, by which a plan speaks of it; of a parameter or state its path; "" for
+            none. A layer that is called twice gives two nodes of one key.
+        also: other keys that mean it: a call's result has its own in the caller.
+        op: the name of the op in the registry; `argument` of what the unit takes.
+        family: that of the op.
+        kind: `input`, `param`, `state`, `const`, `value`, or `effect` (a metric).
+        operands: ids of what the op reads.
+        first: the id of the op's first result.
+        dtype: concrete.
+        bytes: per device. A parameter's are those where it is used, gathered as that needs.
+        stored: of a parameter or state: bytes per device as it is stored, one copy.
+        flops: of computing it once, per device.
+        traffic: bytes that the op reads and writes.
+        place: the line of the model, such as `gpt.nw:29`.
+        alias_of: the id of the value whose bytes these are, of views (never a view itself); None
+            for a value of its own.
+        keeps: ids of what the op's gradient keeps.
+        internals: dtypes and bytes of what it keeps besides, such as an `exp` inside of softmax.
+        differentiated: whether a gradient flows through it.
+        products: of a product: of how many operands the gradient is computed.
+        invariant: whether it is the same in every copy, so that a loop computes it once, outside.
+        unit: of a loop: the position in `Graph.units` of what it runs; else None.
+    """
+
+    id: int
+    key: str
+    op: str
+    kind: str
+    family: str = ""
+    also: tuple[str, ...] = ()
+    operands: tuple[int, ...] = ()
+    first: int = -1
+    dtype: str = "float32"
+    bytes: int = 0
+    stored: int = 0
+    flops: int = 0
+    traffic: int = 0
+    place: str = ""
+    alias_of: int | None = None
+    keeps: tuple[int, ...] = ()
+    internals: tuple[tuple[str, int], ...] = ()
+    differentiated: bool = False
+    products: int = 0
+    invariant: bool = False
+    unit: int | None = None
+
+    @property
+    def root(self) -> int:
+        """The id of the value whose bytes these are."""
+        return self.id if self.alias_of is None else self.alias_of
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is checkpointed as one.
+
+    Attributes:
+        path: of the instance that is repeated; "" for the rest; of a scan that of its instance.
+        kind: `entry`, `repeat` or `scan`.
+        copies: how often it runs for each time that its loop does.
+        values: all of its values, in the order of execution.
+        results: ids of what it gives.
+        arguments: ids of what it takes, one for each operand of its loop.
+        carried: pairs (result, argument), by position: what is handed to the next copy.
+        dealt: positions of arguments of which each copy gets a slice.
+    """
+
+    path: str
+    kind: str
+    copies: int
+    values: tuple[Node, ...]
+    results: tuple[int, ...]
+    arguments: tuple[int, ...] = ()
+    carried: tuple[tuple[int, int], ...] = ()
+    dealt: tuple[int, ...] = ()
+
+    def __getitem__(self, id: int) -> Node:
+        return self.values[id]
+
+    def keyed(self) -> dict[str, tuple[int, ...]]:
+        """For every key, also the second ones, the nodes that it means."""
+        table: dict[str, tuple[int, ...]] = {}
+        for node in self.values:
+            for key in (node.key, *node.also):
+                if key:
+                    table[key] = (*table.get(key, ()), node.id)
+        return table
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All units of a module; the first is the entry.
+
+    Attributes:
+        sizes: what the free sizes are here; that of the batch is of one microbatch.
+    """
+
+    units: tuple[Unit, ...]
+    sizes: tuple[tuple[str, int], ...]
+
+    def unit(self, path: str, kind: str = "repeat") -> Unit:
+        """The unit of a repeat at a path; KeyError if there is none."""
+        for found in self.units:
+            if found.path == path and found.kind == kind:
+                return found
+        raise KeyError(path)
+
+
+@dataclass(frozen=True)
+class Backward:
+    """What the backward pass of a checkpointed unit works from.
+
+    Attributes:
+        kept: ids of saved values that it reads, and so are kept; those that nothing reads are not.
+        recomputed: ids of values that it computes again, in the order of execution.
+        flops, traffic: of computing these.
+        internals: bytes that gradients keep inside of recomputed ops, while one copy goes backward.
+    """
+
+    kept: tuple[int, ...]
+    recomputed: tuple[int, ...]
+    flops: int
+    traffic: int
+    internals: int
+
+
+def backward(unit: Unit, saved: Iterable[int]) -> Backward:
+    """What the backward pass keeps and recomputes, if these values are saved and no others.
+
+    What the unit takes is always there: JAX keeps the arguments of what is checkpointed.
+
+    Args:
+        saved: ids of values; a view of a saved value is as good as saved.
+    """
+    nodes = unit.values
+    have = {nodes[i].root for i in saved}
+    kept: set[int] = set()
+    again: set[int] = set()
+    stack: list[int] = []
+    internals = 0
+
+    def need(id: int) -> None:
+        node = nodes[nodes[id].root]
+        if node.kind in ("input", "param", "state", "const", "effect"):
+            return
+        if node.id in have:
+            kept.add(node.id)
+        elif node.first not in again:
+            again.add(node.first)
+            stack.append(node.first)
+
+    for node in nodes:
+        if not (node.keeps or node.internals):
+            continue
+        for id in node.keeps:
+            need(id)
+        if node.internals:
+            internals += sum(size for _, size in node.internals)
+            if node.first not in again:
+                again.add(node.first)
+                stack.append(node.first)
+    while stack:
+        for id in nodes[stack.pop()].operands:
+            need(id)
+    order = tuple(sorted(again))
+    return Backward(
+        tuple(sorted(kept)),
+        order,
+        sum(nodes[i].flops for i in order),
+        sum(nodes[i].traffic for i in order),
+        internals,
+    )
+
+
+def residuals(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
+    """What is kept of one copy where nothing is checkpointed: (id, dtype, bytes).
+
+    Internals have no id. Parameters, constants and what all copies share are left out: they are
+    there already, or kept once.
+    """
+    found: dict[int, tuple[int | None, str, int]] = {}
+    inner: list[tuple[int | None, str, int]] = []
+    for node in unit.values:
+        for id in node.keeps:
+            value = unit.values[id]
+            if value.kind in ("param", "state", "const") or value.invariant:
+                continue
+            found[id] = (id, value.dtype, value.bytes)
+        if not node.invariant:
+            inner += [(None, dtype, size) for dtype, size in node.internals]
+    return (*found.values(), *inner)
+
+
+def build(module: Module, plan: Plan, frozen: Iterable[str] = ()) -> Graph:
+    """The graph of a module that has been laid out.
+
+    Args:
+        module: after the pass *layout*.
+        plan: gives the sizes, the microbatches and the mesh.
+        frozen: paths of parameters, or of instances, that are not trained.
+
+    Raises:
+        InputError: a free size has no value.
+    """
+    sizes = {**dict(module.sizes), **dict(plan.sizes)}
+    missing = [n for n in module.free if n not in sizes]
+    if missing:
+        what = ", ".join(missing)
+        raise InputError(
+            [Diagnostic("size-unbound", f"a memory plan needs numbers, and {what} has none")]
+        )
+    for value in module.instances[0].variants[0].inputs:
+        for name in value.axes[0][0].size.names if value.axes else ():
+            sizes[name] = max(1, dict(plan.sizes).get(name, sizes[name]) // plan.microbatches)
+    return _Builder(module, plan, sizes, frozenset(frozen)).build()
+
+
+@dataclass
+class _Draft:
+    """A node under construction, with what is still needed of its op.
+
+    Attributes:
+        types: of the operands.
+        axes: mesh axes that internals of the op lie along, by dim.
+        tangent: whether it depends on what is trained, smoothly.
+        reached: whether the loss depends on it, smoothly.
+        varies: whether it differs from copy to copy of the unit.
+        copies: how many of it lie side by side.
+    """
+
+    node: Node
+    op: Op | None = None
+    types: tuple[Type, ...] = ()
+    path: str = ""
+    tangent: bool = False
+    reached: bool = False
+    varies: bool = False
+    copies: int = 1
+
+
+@dataclass
+class _Body:
+    """A unit under construction."""
+
+    path: str
+    kind: str
+    copies: int = 1
+    nodes: list[_Draft] = field(default_factory=list)
+    results: tuple[int, ...] = ()
+    arguments: tuple[int, ...] = ()
+    carried: tuple[tuple[int, int], ...] = ()
+    dealt: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A body that is being inlined.
+
+    Attributes:
+        known: its values by id.
+        names: for values by id, the nodes that they are.
+        mapped: values of which every copy side by side has its own.
+        copies: how many copies lie side by side on one device.
+    """
+
+    instance: Instance
+    known: dict[int, Value]
+    names: dict[int, int] = field(default_factory=dict)
+    mapped: set[int] = field(default_factory=set)
+    copies: int = 1
+
+
+def _frame(instance: Instance, variant: Variant, copies: int = 1) -> _Frame:
+    return _Frame(instance, known_values(variant.inputs, variant.ops), copies=copies)
+
+
+class _Builder:
+    def __init__(self, module: Module, plan: Plan, sizes: dict[str, int], frozen: frozenset[str]):
+        self.module, self.plan, self.sizes, self.frozen = module, plan, sizes, frozen
+        self.mesh = dict(plan.mesh.axes)
+        self.bodies: list[_Body] = []
+        self._sizes: dict[Dim, int] = {}
+
+    def build(self) -> Graph:
+        root = self.module.instances[0]
+        variant = root.variants[0]
+        body = _Body("", "entry")
+        self.bodies.append(body)
+        frame = _frame(root, variant)
+        for value in variant.inputs:
+            frame.names[value.id] = self.argument(body, root.path, value, False, True)
+        body.arguments = tuple(frame.names.values())
+        self.ops(body, frame, variant.ops)
+        body.results = tuple(frame.names[r.value] for r in variant.results)
+        self.reach(body, {i: True for i in range(len(body.results))})
+        units = list(map(self.finished, self.bodies))
+        for index in reversed(range(len(units))):  # inner loops come after those around them
+            units[index] = _with_loops(units[index], units)
+        return Graph(tuple(units), tuple(sorted(self.sizes.items())))
+
+    # Sizes.
+
+    def bytes(self, type_: Type, axes: Iterable[str]) -> int:
+        """Bytes per device of an array that lies along some axes of the mesh."""
+        whole = BYTES[type_.dtype]
+        for dim in type_.dims:
+            if dim not in self._sizes:
+                self._sizes[dim] = dim.size.evaluate(self.sizes)
+            whole *= self._sizes[dim]
+        return -(-whole // self.parts(axes))
+
+    def parts(self, axes: Iterable[str]) -> int:
+        return prod(self.mesh[a] for a in set(axes)) if self.mesh else 1
+
+    def axes(self, path: str, type_: Type, label: str = "") -> set[str]:
+        """The mesh axes that a value lies along."""
+        if not self.mesh:
+            return set()
+        rules = value_rules(self.plan, path, label)
+        return {a for d in type_.dims for a in rules.axes(d)}
+
+    # Nodes.
+
+    def add(self, body: _Body, draft: _Draft) -> int:
+        id = len(body.nodes)
+        first = draft.node.first
+        draft.node = replace(draft.node, id=id, first=id if first < 0 else first)
+        body.nodes.append(draft)
+        return id
+
+    def argument(
+        self, body: _Body, path: str, value: Value, tangent: bool, varies: bool, key: str = ""
+    ) -> int:
+        key = key or (f"{path}/{value.label}" if value.label else "")
+        size = self.bytes(value.type, self.axes(path, value.type, value.label))
+        node = Node(0, key, "argument", "input", dtype=value.type.dtype, bytes=size)
+        flows = tangent and value.type.kind == "float"
+        return self.add(body, _Draft(node, path=path, tangent=flows, varies=varies))
+
+    def ops(self, body: _Body, frame: _Frame, ops: Iterable[Op]) -> None:
+        for op in ops:
+            if op.name in ("param", "state"):
+                frame.names[op.result.id] = self.variable(body, frame, op)
+                frame.mapped.add(op.result.id)
+            elif op.name == "if_train":
+                self.ops(body, frame, op.regions[0].ops)
+                self.stand_for(body, frame, op, op.regions[0].results, frame)
+            elif op.name in ("call", "each"):
+                self.call(body, frame, op)
+            elif op.name in ("repeat", "scan"):
+                self.loop(body, frame, op)
+            elif op.name == "rename":  # JAX knows no names: it is the operand itself
+                self.stand_for(body, frame, op, op.operands, frame)
+            else:
+                self.plain(body, frame, op)
+
+    def stand_for(
+        self, body: _Body, frame: _Frame, op: Op, ids: Iterable[int], inner: _Frame
+    ) -> None:
+        """Let values of an inner frame be an op's results, which have keys of their own."""
+        for value, id in zip(op.results, ids, strict=True):
+            frame.names[value.id] = inner.names[id]
+            if id in inner.mapped or (op.name == "call" and frame.copies > 1):
+                frame.mapped.add(value.id)
+            draft = body.nodes[inner.names[id]]
+            key = f"{frame.instance.path}/{value.label}" if value.label else ""
+            if key and draft.node.kind == "value" and key not in (draft.node.key, *draft.node.also):
+                also = (*draft.node.also, key) if draft.node.key else ()
+                draft.node = replace(draft.node, key=draft.node.key or key, also=also)
+
+    def variable(self, body: _Body, frame: _Frame, op: Op) -> int:
+        path = join(frame.instance.path, op["child"]) if op["child"] else frame.instance.path
+        key = join(path, op["name"])
+        for draft in body.nodes:
+            if draft.node.key == key and draft.node.kind == op.name:
+                return draft.node.id
+        type_ = op.result.type
+        stored: set[str] = set()
+        here: set[str] = set()
+        if self.mesh:
+            rules, used = (
+                variable_rules(self.plan, path, op["name"]),
+                value_rules(self.plan, path, ""),
+            )
+            for dim in type_.dims:
+                stored.update(rules.axes(dim))
+                here.update(a for a in rules.axes(dim) if a in used.axes(dim))
+        node = Node(
+            0, key, op.name, op.name, "structure", dtype=type_.dtype,
+            bytes=self.bytes(type_, here) * frame.copies,
+            stored=self.bytes(type_, stored) * frame.copies, place=_place(op),
+        )  # fmt: skip
+        parts = key.split(".")
+        around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
+        trained = op.name == "param" and type_.kind == "float" and not around & self.frozen
+        return self.add(
+            body, _Draft(node, path=path, tangent=trained, varies=body.kind == "repeat")
+        )
+
+    def plain(self, body: _Body, frame: _Frame, op: Op) -> None:
+        """An op that computes something."""
+        definition, path = lookup(op.name), frame.instance.path
+        operands = tuple(frame.names[i] for i in op.operands)
+        given = [body.nodes[i] for i in operands]
+        types = tuple(frame.known[i].type for i in op.operands)
+        random = definition.effect == "random"
+        mapped = random or any(i in frame.mapped for i in op.operands)
+        copies = frame.copies if mapped else 1
+        varies = (random and body.kind != "entry") or any(d.varies for d in given)
+        axes = [self.axes(path, v.type, v.label) for v in op.results]
+        sizes = [self.bytes(v.type, a) * copies for v, a in zip(op.results, axes, strict=True)]
+        flops = 0
+        if definition.flops is not None:
+            work = set().union(*axes, *(self.axes(path, t) for t in types))
+            count = definition.flops(types, op).evaluate(self.sizes)
+            flops = count * copies // self.parts(work)
+        view = op.name in VIEWS or (op.name == "cast" and types[0].dtype == op["dtype"])
+        tangent = op.name != "stop_gradient" and any(d.tangent for d in given)
+        plain = Node(
+            0, "", op.name, "const" if op.name == "const" else "value" if op.results else "effect",
+            definition.family, operands=operands, place=_place(op),
+            flops=flops, traffic=0 if view else sum(d.node.bytes for d in given) + sum(sizes),
+            alias_of=given[0].node.root if view else None,
+        )  # fmt: skip
+        draft = _Draft(plain, op, types, path, tangent, varies=varies, copies=copies)
+        if not op.results:
+            self.add(body, draft)
+        first = -1
+        for value, size in zip(op.results, sizes, strict=True):
+            key = f"{path}/{value.label}" if value.label else ""
+            node = replace(plain, key=key, dtype=value.type.dtype, bytes=size, first=first)
+            if first >= 0:
+                node = replace(node, flops=0, traffic=0)
+            flows = tangent and value.type.kind == "float"
+            id = self.add(body, replace(draft, node=node, tangent=flows))
+            first = id if first < 0 else first
+            frame.names[value.id] = id
+            if mapped:
+                frame.mapped.add(value.id)
+
+    def call(self, body: _Body, frame: _Frame, op: Op) -> None:
+        """A call, or copies side by side, inlined."""
+        child, variant, _ = callee(self.module, frame.instance, op)
+        copies = frame.copies
+        if op.name == "each":
+            copies *= -(-op["along"].size.evaluate(self.sizes) // self.parts(op.get("spread", ())))
+        inner = _frame(child, variant, copies)
+        for index, (value, id) in enumerate(zip(variant.inputs, op.operands, strict=True)):
+            inner.names[value.id] = frame.names[id]
+            if id in frame.mapped or index in op.get("dealt", ()):
+                inner.mapped.add(value.id)
+        self.ops(body, inner, variant.ops)
+        self.stand_for(body, frame, op, (r.value for r in variant.results), inner)
+
+    # Loops.
+
+    def loop(self, body: _Body, frame: _Frame, op: Op) -> None:
+        """A repeat or scan: one node here for each result, and a unit of its own."""
+        along = op["along"].size.evaluate(self.sizes)
+        if op.name == "scan":
+            (region,) = op.regions
+            around = tuple(i for i in _read_around(region) if i in frame.names)
+            operands = (*op.operands, *around)
+            sliced = len(op.operands) - op["carry"]
+            links = {j: 1 + sliced + j for j in range(op["carry"])}  # the step's number is first
+            dealt = frozenset(range(1 + sliced))
+            values = (*region.arguments, *(frame.known[i] for i in around))
+            given: tuple[int | None, ...] = (None, *operands)
+            results, ops, inside = region.results, region.ops, frame.instance
+            path = frame.instance.path
+        else:
+            inside, variant, _ = callee(self.module, frame.instance, op)
+            operands, links = op.operands, carried(op)
+            dealt = frozenset(op["dealt"])
+            values, given = variant.inputs, op.operands
+            results, ops = tuple(r.value for r in variant.results), variant.ops
+            path = inside.path
+        tangents = [i is not None and body.nodes[frame.names[i]].tangent for i in given]
+        becomes = set(links.values())
+        at = len(self.bodies)
+        while True:
+            del self.bodies[at:]
+            unit = _Body(path, op.name, along, carried=tuple(links.items()))
+            self.bodies.append(unit)
+            if op.name == "scan":
+                inner = replace(frame, names={}, copies=frame.copies)
+            else:
+                inner = _frame(inside, variant, frame.copies)
+            for position, (value, tangent) in enumerate(zip(values, tangents, strict=True)):
+                varies = position in becomes or position in dealt
+                inner.names[value.id] = self.argument(unit, path, value, tangent, varies)
+                if frame.copies > 1:
+                    inner.mapped.add(value.id)
+            unit.arguments = tuple(inner.names[v.id] for v in values)
+            unit.dealt = tuple(sorted(dealt))
+            self.ops(unit, inner, ops)
+            unit.results = tuple(inner.names[r] for r in results)
+            more = [
+                p
+                for r, p in links.items()
+                if unit.nodes[unit.results[r]].tangent and not tangents[p]
+            ]
+            if not more:
+                break
+            for position in more:
+                tangents[position] = True
+        flows = [unit.nodes[i].tangent for i in unit.results]
+        first = -1
+        ids = tuple(frame.names[i] for i in operands)
+        varies = any(body.nodes[i].varies for i in ids) or body.kind == "repeat"
+        label = next((v.label for v in op.results if v.label), "")
+        for value, flow in zip(op.results, flows, strict=True):
+            size = self.bytes(value.type, self.axes(frame.instance.path, value.type, value.label))
+            key = f"{frame.instance.path}/{value.label}" if value.label else ""
+            node = Node(
+                0, key, op.name, "value", "structure", operands=ids, first=first,
+                dtype=value.type.dtype, bytes=size * frame.copies, place=_place(op), unit=at,
+            )  # fmt: skip
+            id = self.add(body, _Draft(node, path=label, tangent=flow, varies=varies))
+            first = id if first < 0 else first
+            frame.names[value.id] = id
+            if frame.copies > 1:
+                frame.mapped.add(value.id)
+
+    # Gradients.
+
+    def reach(self, body: _Body, results: dict[int, bool]) -> list[bool]:
+        """Mark what the gradient flows through; which arguments it reaches."""
+        results = dict(results)
+        nodes = body.nodes
+        while True:
+            for position, wanted in results.items():
+                if wanted:
+                    draft = nodes[body.results[position]]
+                    draft.reached = draft.tangent
+            for draft in reversed(nodes):
+                node = draft.node
+                if node.unit is not None and node.first == node.id:
+                    group = [d for d in nodes[node.id :] if d.node.first == node.id]
+                    if any(d.reached for d in group):
+                        inner = self.bodies[node.unit]
+                        flags = {i: d.reached for i, d in enumerate(group)}
+                        arguments = self.reach(inner, flags)[-len(node.operands) :]
+                        for id, flag in zip(node.operands, arguments, strict=True):
+                            nodes[id].reached |= flag and nodes[id].tangent
+                elif draft.reached and node.unit is None:
+                    for id in node.operands:
+                        nodes[id].reached |= nodes[id].tangent
+            reached = [nodes[i].reached for i in body.arguments]
+            more = [r for r, a in body.carried if reached[a] and not results.get(r)]
+            if not more:
+                return reached
+            results |= dict.fromkeys(more, True)
+
+    def finished(self, body: _Body) -> Unit:
+        values = tuple(self.settled(body, draft) for draft in body.nodes)
+        return Unit(
+            body.path, body.kind, body.copies, values, body.results, body.arguments,
+            body.carried, body.dealt,
+        )  # fmt: skip
+
+    def settled(self, body: _Body, draft: _Draft) -> Node:
+        node = replace(draft.node, differentiated=draft.reached, invariant=not draft.varies)
+        if draft.op is None or node.first != node.id:
+            return node
+        last = node.id + max(1, len(draft.op.results))
+        if not any(d.reached for d in body.nodes[node.id : last]):
+            return node
+        wants = tuple(body.nodes[i].tangent for i in node.operands)
+        kept: dict[int, None] = {}
+        internals = []
+        for keep in keeps(draft.op, draft.types, wants):
+            if keep.what == "internal":
+                assert keep.type is not None
+                size = self.bytes(keep.type, self.axes(draft.path, keep.type)) * draft.copies
+                internals.append((keep.type.dtype, size))
+            else:
+                id = node.operands[keep.index] if keep.what == "operand" else node.id + keep.index
+                if body.nodes[id].node.kind != "const":
+                    kept[id] = None
+        products = sum(wants) if lookup(draft.op.name).precision == "product" else 0
+        return replace(node, keeps=tuple(kept), internals=tuple(internals), products=products)
+
+
+def _read_around(region: Region) -> tuple[int, ...]:
+    """The values that a region reads of the bodies around it."""
+    own = {v.id for v in region.arguments}
+    found: dict[int, None] = {}
+    for op in walk(region.ops):
+        own.update(r.id for r in op.results)
+        own.update(a.id for r in op.regions for a in r.arguments)
+    for op in walk(region.ops):
+        reads = (*op.operands, *(i for r in op.regions for i in r.results))
+        found.update(dict.fromkeys(i for i in reads if i not in own))
+    found.update(dict.fromkeys(i for i in region.results if i not in own))
+    return tuple(found)
+
+
+def _with_loops(unit: Unit, units: list[Unit]) -> Unit:
+    """The unit, with the costs of the loops in it, and what their gradients keep."""
+    values = list(unit.values)
+    for node in unit.values:
+        if node.unit is None or node.first != node.id:
+            continue
+        inner = units[node.unit]
+        group = [v.id for v in unit.values if v.first == node.id]
+        kept: dict[int, None] = {}
+        internals: dict[str, int] = {}
+        if any(unit.values[i].differentiated for i in group):
+            outer = dict(zip(inner.arguments[-len(node.operands) :], node.operands, strict=False))
+            moved = {inner.arguments[a] for _, a in inner.carried}
+            for id, dtype, size in residuals(inner):
+                if id in outer and id not in moved:
+                    kept[outer[id]] = None  # sliced again, not stacked
+                else:
+                    internals[dtype] = internals.get(dtype, 0) + size * inner.copies
+        values[node.id] = replace(
+            node,
+            flops=inner.copies * sum(v.flops for v in inner.values),
+            traffic=inner.copies * sum(v.traffic for v in inner.values),
+            keeps=tuple(kept),
+            internals=tuple(internals.items()),
+        )
+    return replace(unit, values=tuple(values))
+
+
+def _place(op: Op) -> str:
+    return f"{Path(op.span.file).name}:{op.span.line}" if op.span is not None else ""
