@@ -141,7 +141,9 @@ def _read(path: Path) -> Hardware:
     peak = table.get("peak")
     if not isinstance(peak, dict):
         peak = {}
-    if "float32" not in peak or not all(isinstance(v, int | float) and v > 0 for v in peak.values()):
+    if "float32" not in peak or not all(
+        isinstance(v, int | float) and v > 0 for v in peak.values()
+    ):
         raise _bad(path, "peak must give operations a second by dtype, at least for float32")
     table["peak"] = tuple((str(k), float(v)) for k, v in peak.items())
     return Hardware(**{**table, "memory": int(table["memory"])})

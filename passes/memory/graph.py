@@ -58,6 +58,8 @@ class Node:
             for a value of its own.
         keeps: ids of what the op's gradient keeps.
         internals: dtypes and bytes of what it keeps besides, such as an `exp` inside of softmax.
+        hoisted: bytes of what it keeps besides that is the same in every copy of a loop, and so is
+            kept once: a mask spread over the scores.
         differentiated: whether a gradient flows through it.
         products: of a product: of how many operands the gradient is computed.
         invariant: whether it is the same in every copy, so that a loop computes it once, outside.
@@ -81,6 +83,7 @@ class Node:
     alias_of: int | None = None
     keeps: tuple[int, ...] = ()
     internals: tuple[tuple[str, int], ...] = ()
+    hoisted: int = 0
     differentiated: bool = False
     products: int = 0
     invariant: bool = False
@@ -217,20 +220,36 @@ def backward(unit: Unit, saved: Iterable[int]) -> Backward:
 def residuals(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
     """What is kept of one copy where nothing is checkpointed: (id, dtype, bytes).
 
-    Internals have no id. Parameters, constants and what all copies share are left out: they are
-    there already, or kept once.
+    Internals have no id. Parameters and constants, which are there already, are left out, as is
+    what all copies `shared`.
     """
-    found: dict[int, tuple[int | None, str, int]] = {}
-    inner: list[tuple[int | None, str, int]] = []
-    for node in unit.values:
-        for id in node.keeps:
-            value = unit.values[id]
-            if value.kind in ("param", "state", "const") or value.invariant:
-                continue
-            found[id] = (id, value.dtype, value.bytes)
-        if not node.invariant:
-            inner += [(None, dtype, size) for dtype, size in node.internals]
+    found = {i: (i, unit[i].dtype, unit[i].bytes) for i in _kept(unit) if not unit[i].invariant}
+    inner = [
+        (None, dtype, size)
+        for node in unit.values
+        if not node.invariant
+        for dtype, size in node.internals
+    ]
     return (*found.values(), *inner)
+
+
+def shared(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
+    """What the gradients of all copies keep together, once: (id, dtype, bytes)."""
+    found = {i: (i, unit[i].dtype, unit[i].bytes) for i in _kept(unit) if unit[i].invariant}
+    inner = [
+        (None, dtype, size)
+        for node in unit.values
+        if node.invariant
+        for dtype, size in node.internals
+    ]
+    inner += [(None, "bool", node.hoisted) for node in unit.values if node.hoisted]
+    return (*found.values(), *inner)
+
+
+def _kept(unit: Unit) -> tuple[int, ...]:
+    held = ("param", "state", "const")
+    ids = dict.fromkeys(i for node in unit.values for i in node.keeps)
+    return tuple(i for i in ids if unit[unit[i].root].kind not in held)
 
 
 def build(module: Module, plan: Plan, frozen: Iterable[str] = ()) -> Graph:
@@ -610,18 +629,29 @@ class _Builder:
             return node
         wants = tuple(body.nodes[i].tangent for i in node.operands)
         kept: dict[int, None] = {}
-        internals = []
+        internals, hoisted = [], 0
+        mask = draft.op.extra("where")
+        still = mask is not None and not body.nodes[node.operands[mask]].varies
         for keep in keeps(draft.op, draft.types, wants):
             if keep.what == "internal":
                 assert keep.type is not None
                 size = self.bytes(keep.type, self.axes(draft.path, keep.type)) * draft.copies
-                internals.append((keep.type.dtype, size))
+                if still and keep.type.dtype == "bool":
+                    hoisted += size
+                else:
+                    internals.append((keep.type.dtype, size))
             else:
                 id = node.operands[keep.index] if keep.what == "operand" else node.id + keep.index
                 if body.nodes[id].node.kind != "const":
                     kept[id] = None
         products = sum(wants) if lookup(draft.op.name).precision == "product" else 0
-        return replace(node, keeps=tuple(kept), internals=tuple(internals), products=products)
+        return replace(
+            node,
+            keeps=tuple(kept),
+            internals=tuple(internals),
+            hoisted=hoisted,
+            products=products,
+        )
 
 
 def _read_around(region: Region) -> tuple[int, ...]:
@@ -651,11 +681,12 @@ def _with_loops(unit: Unit, units: list[Unit]) -> Unit:
         if any(unit.values[i].differentiated for i in group):
             outer = dict(zip(inner.arguments[-len(node.operands) :], node.operands, strict=False))
             moved = {inner.arguments[a] for _, a in inner.carried}
-            for id, dtype, size in residuals(inner):
+            stacks = [(i, d, size * inner.copies) for i, d, size in residuals(inner)]
+            for id, dtype, size in (*stacks, *shared(inner)):
                 if id in outer and id not in moved:
                     kept[outer[id]] = None  # sliced again, not stacked
                 else:
-                    internals[dtype] = internals.get(dtype, 0) + size * inner.copies
+                    internals[dtype] = internals.get(dtype, 0) + size
         values[node.id] = replace(
             node,
             flops=inner.copies * sum(v.flops for v in inner.values),
