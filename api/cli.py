@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+
+from .checkpoints_cli import ckpt, init_options, initial_of
+from .messages import WRONG, teaches
 
 EPILOG = """
 \b
@@ -20,7 +20,6 @@ A folder with a model and a recipe is all that is needed:
   netwright sample runs/shakespeare        text from the trained model
   netwright emit examples/shakespeare -o mine    the program alone, to keep
 """
-WRONG = 1  # exit code: what was given is wrong
 
 
 class Setting(click.ParamType):
@@ -46,30 +45,6 @@ class Setting(click.ParamType):
         raise AssertionError
 
 
-def teaches(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what a person can put right into a message and exit code 1."""
-
-    @wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from .ir.diagnostics import InputError, render
-
-        try:
-            return function(*args, **kwargs)
-        except InputError as error:
-            color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-            for diagnostic in error.diagnostics:
-                click.echo(render(diagnostic, error.sources, color) + "\n", err=True)
-            count = len(error.diagnostics)
-            click.echo(f"{count} mistake{'s' if count != 1 else ''}", err=True)
-            sys.exit(WRONG)
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {place}{(error.strerror or str(error)).lower()}", err=True)
-            sys.exit(WRONG)
-
-    return wrapped
-
-
 setting = click.option(
     "--set",
     "settings",
@@ -88,6 +63,9 @@ existing = click.Path(path_type=Path)
 @click.version_option(package_name="netwright", prog_name="netwright")
 def main() -> None:
     """Prove, plan and write neural networks as JAX programs of your own."""
+
+
+main.add_command(ckpt)
 
 
 @main.command()
@@ -280,9 +258,15 @@ def emit(
 @click.option(
     "--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed."
 )
+@init_options
 @teaches
 def train(
-    folder: Path, settings: tuple, steps: int | None, run: Path | None, plan_file: Path | None
+    folder: Path,
+    settings: tuple,
+    steps: int | None,
+    run: Path | None,
+    plan_file: Path | None,
+    **init: Any,
 ) -> None:
     """Train the model in FOLDER: write its program into a new run, and run that.
 
@@ -291,8 +275,9 @@ def train(
     from . import driver, running
 
     files = driver.program_of(folder, dict(settings), plan_file)
+    initial = initial_of(files, **init)
     run = run or running.new_run(files.name)
-    running.start(files, run, steps)
+    running.start(files, run, steps, initial)
 
 
 @main.command()

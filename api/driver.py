@@ -158,11 +158,10 @@ def pipeline() -> Pipeline:
     from .passes.layout import Layout
     from .passes.manager import Pipeline
     from .passes.precision import Precision
-    from .passes.remat import Remat
     from .passes.shard import Shard
     from .passes.simplify import Simplify
 
-    return Pipeline([Simplify(), Precision(), Shard(), Remat(), Layout()])
+    return Pipeline([Simplify(), Precision(), Shard(), Layout()])
 
 
 def compile_module(

@@ -13,6 +13,7 @@ from .ir.diagnostics import Diagnostic, InputError
 
 if TYPE_CHECKING:
     from .backend.program import ProgramFiles
+    from .initial import Initial
 
 PROGRAM = "program"
 
@@ -27,9 +28,15 @@ def new_run(name: str) -> Path:
     return run
 
 
-def start(files: ProgramFiles, run: Path, steps: int | None) -> NoReturn:
-    """Write a program into a run and train it there; leaves with the program's exit code."""
+def start(
+    files: ProgramFiles, run: Path, steps: int | None, initial: Initial | None = None
+) -> NoReturn:
+    """Write a program into a run and train it there; leaves with the program's exit code.
+
+    With `initial` it begins with these values, where it would have drawn them.
+    """
     from .backend.program import write_program
+    from .initial import NAME
 
     if (run / PROGRAM).exists() and any((run / "checkpoints").glob("step-*")):
         raise InputError(
@@ -42,7 +49,20 @@ def start(files: ProgramFiles, run: Path, steps: int | None) -> NoReturn:
                 )
             ]
         )
+    if initial is None and (run / NAME).exists():
+        raise InputError(
+            [
+                Diagnostic(
+                    "initial-exists",
+                    f"{run} has {NAME}, first values from an earlier start",
+                    facts=("the run would begin with them",),
+                    help=f"--init-from {run / NAME} to say so, or remove it",
+                )
+            ]
+        )
     write_program(files, run / PROGRAM)
+    if initial is not None:
+        initial.write(run)
     more = ("--steps", str(steps)) if steps is not None else ()
     call(run, "--run", str(run), *more)
 

@@ -20,7 +20,14 @@ Rule = Callable[[Callable[[str], Any]], Any]
 """Makes an array, given a function from paths of the source to arrays."""
 
 
-def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]) -> Any:
+def mapped(
+    like: Any,
+    source: Mapping[str, Any],
+    table: Mapping[str, str | Rule],
+    *,
+    sign: str = "/",
+    whole: bool = True,
+) -> Any:
     """The arrays of `source` in the tree of `like`.
 
     Args:
@@ -31,15 +38,18 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]
             array. A path to a dict stands for all below it that is named alike on both sides.
             `{}` in a path of `source` counts the copies of a repeat from 0, `{4}` from 4; they are
             stacked along the first dim.
+        sign: what parts paths of `source`.
+        whole: whether all of `source` is to be used.
 
     An array may be cut into more dims than it has in `source`, or fewer; it is never transposed.
+    It is cast between kinds of floating point numbers, or of whole numbers, but not otherwise.
 
     Raises:
-        InputError: something is missing, not used, or of another shape; all of it is told.
+        InputError: something is missing, not used, of another shape or kind; all of it is told.
     """
     import numpy as np
 
-    wanted, given = flat(like, "."), flat(source, "/")
+    wanted, given = flat(like, "."), flat(source, sign)
     problems: list[Diagnostic] = []
     used: set[str] = set()
 
@@ -72,7 +82,7 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]
             continue
         rule = table[named[0]]
         if isinstance(rule, str) and named[0] != path:
-            rule = "/".join([rule, *path[len(named[0]) + 1 :].split(".")])
+            rule = sign.join([rule, *path[len(named[0]) + 1 :].split(".")])
         try:
             array = get(rule, leaf.shape[0] if leaf.shape else 0)
         except _Missing:
@@ -81,11 +91,14 @@ def mapped(like: Any, source: Mapping[str, Any], table: Mapping[str, str | Rule]
             shapes = f"{tuple(array.shape)}, not {tuple(leaf.shape)}"
             complain("other-shape", f"what {path} gets has the shape {shapes}")
             continue
+        if not _same_kind(array.dtype, leaf.dtype):
+            complain("other-dtype", f"what {path} gets is {array.dtype}, not {leaf.dtype}")
+            continue
         made[path] = array.reshape(leaf.shape).astype(leaf.dtype)
     for path in set(table) - {p for w in wanted for p in _above(w)}:
         close = nearest(path, wanted)
         complain("no-parameter", f"there is no {path}", close[0] if close else "")
-    if not problems and set(given) - used:
+    if whole and not problems and set(given) - used:
         left = ", ".join(sorted(set(given) - used))
         complain("not-used", f"nothing gets {left}")
     if problems:
@@ -127,3 +140,13 @@ def _same(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether shapes are the same but for dims that are cut into several, or of size 1."""
     first, second = ({math.prod(s[:n]) for n in range(len(s) + 1)} for s in (one, other))
     return math.prod(one) == math.prod(other) and (first <= second or second <= first)
+
+
+def _same_kind(one: Any, other: Any) -> bool:
+    """Whether dtypes are both of floating point numbers, both of whole ones, or the same."""
+    import jax.numpy as jnp
+
+    kinds = (jnp.floating, jnp.integer, jnp.complexfloating)
+    return one == other or any(
+        jnp.issubdtype(one, kind) and jnp.issubdtype(other, kind) for kind in kinds
+    )

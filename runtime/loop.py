@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from . import commit
+from . import commit, initial
 from .checkpoint import steps as steps_in
 from .commit import NotWritten
 from .errors import RunError
@@ -175,7 +175,10 @@ def _begin(
     folder = run / CHECKPOINTS
     commit.clean(folder)
     if not steps_in(folder):
-        return program.init(job.seed)
+        given = initial.read(run, program.abstract)
+        if given:
+            show.note(f"first values: {run / initial.NAME}")
+        return program.init(job.seed, given)
     state, checkpoint, damaged = newest(
         folder, program.abstract, show.warn, program.placement and program.placement.state
     )

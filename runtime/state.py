@@ -8,7 +8,8 @@ have the same names and shapes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -51,18 +52,21 @@ def create(
     optimizer: Any,
     seed: int | jax.Array,
     settings: Settings = DEFAULT,
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainState:
     """The state of step 0; a pure function of the seed, so it can be jitted or only shaped.
 
+    `given` has values that are not drawn: nested dicts of some parameters under "params", of what
+    the model updates under "model_state".
     Raises RunError where a frozen path is none of the parameters'.
     """
     init_key, run_key = jax.random.split(jax.random.key(seed, impl=KEY_IMPLEMENTATION))
-    params = model.init_params(init_key)
+    params = join(model.init_params(init_key), given.get("params"))
     trained, _ = split(params, settings.frozen)
     return TrainState(
         params=params,
         opt_state=optimizer.init(trained),
-        model_state=model.init_state(),
+        model_state=join(model.init_state(), given.get("model_state")),
         rng=jax.random.key_data(run_key),
         step=jnp.zeros((), jnp.int32),
         scale=loss_scaling.create(settings.loss_scale),
@@ -112,14 +116,16 @@ def split(params: Any, frozen: Sequence[str]) -> tuple[Any, Any]:
 
 
 def join(a: Any, b: Any) -> Any:
-    """What `split` took apart."""
-    if not b:
-        return a
-    joined: dict[str, Any] = {}
-    for tree in (a, b):
-        for path, leaf in leaves_by_path(tree).items():
-            _put(joined, path, leaf)
-    return joined
+    """Nested dicts with the leaves of both, such as `split` took apart; those of `b` prevail."""
+    return nested({**leaves_by_path(a), **leaves_by_path(b)}) if b else a
+
+
+def nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
+    """Nested dicts with these leaves."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        _put(tree, path, leaf)
+    return tree
 
 
 def best(state: TrainState, frozen: Sequence[str]) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -32,7 +33,7 @@ from .state import TrainState, best, create, hyperparameters, join, split, step_
 class Program:
     """A model and an optimizer, compiled into functions over one train state.
 
-    init(seed) -> state
+    init(seed, given={}) -> state                given: first values that are not drawn
     step(state, batch) -> (state, metrics)       the given state is donated
     evaluate(state, batch) -> metrics            metrics: name -> (sum, count)
     predict(state, inputs) -> results            None if the model has no predict
@@ -88,10 +89,10 @@ def make_init(
     placement: Placement | None = None,
     settings: Settings = DEFAULT,
 ) -> Wrapped:
-    """init(seed) -> the state of step 0, made where it will live."""
+    """init(seed, given) -> the state of step 0, made where it will live; see `create`."""
 
-    def init(seed):
-        return create(model, optimizer, seed, settings)
+    def init(seed, given=MappingProxyType({})):
+        return create(model, optimizer, seed, settings, given)
 
     if placement is None:
         return jax.jit(init, static_argnums=0)

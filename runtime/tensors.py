@@ -25,7 +25,7 @@ from typing import Any, Self
 import ml_dtypes
 import numpy as np
 
-_CODES = {
+CODES = {
     "bool": "BOOL",
     "int8": "I8",
     "int16": "I16",
@@ -42,7 +42,7 @@ _CODES = {
     "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2",
 }
-_NAMES = {code: name for name, code in _CODES.items()}
+_NAMES = {code: name for name, code in CODES.items()}
 _COMPLEX = {"complex64": "float32", "complex128": "float64"}
 _UNSIGNED = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
 _OTHERS = {  # that numpy knows only through the package that JAX brings along
@@ -50,7 +50,7 @@ _OTHERS = {  # that numpy knows only through the package that JAX brings along
     for name, found in vars(ml_dtypes).items()
     if isinstance(found, type) and issubclass(found, np.generic)
 }
-_DTYPES = {name: _OTHERS.get(name) or np.dtype(name) for name in {*_CODES, *_COMPLEX, *_OTHERS}}
+_DTYPES = {name: _OTHERS.get(name) or np.dtype(name) for name in {*CODES, *_COMPLEX, *_OTHERS}}
 
 CHUNK = 8 << 20  # bytes handed over at once, to a file and to the thread that sums
 MOST_HEADER = 100 << 20  # bytes; what the format allows
@@ -87,7 +87,7 @@ def storage(name: str) -> str:
     A complex number is stored as two floats in a last dim, any other as the unsigned integer of
     the same bits.
     """
-    if name in _CODES:
+    if name in CODES:
         return name
     return _COMPLEX.get(name) or _UNSIGNED[dtype(name).itemsize]
 
@@ -111,7 +111,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int],
     for name, array in arrays.items():
         kept = str(array.dtype)
         shape, end = stored_shape(kept, array.shape), offset + array.nbytes
-        code = _CODES[storage(kept)]
+        code = CODES[storage(kept)]
         header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
