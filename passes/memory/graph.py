@@ -108,6 +108,9 @@ class Unit:
         arguments: ids of what it takes, one for each operand of its loop.
         carried: pairs (result, argument), by position: what is handed to the next copy.
         dealt: positions of arguments of which each copy gets a slice.
+        saved: where the module says that copies are run again for the gradient: ids of the values
+            that stay, on the device or on the host; None where all that gradients keep stays.
+        offloaded: those of them that go to the memory of the host.
     """
 
     path: str
@@ -118,6 +121,8 @@ class Unit:
     arguments: tuple[int, ...] = ()
     carried: tuple[tuple[int, int], ...] = ()
     dealt: tuple[int, ...] = ()
+    saved: tuple[int, ...] | None = None
+    offloaded: tuple[int, ...] = ()
 
     def __getitem__(self, id: int) -> Node:
         return self.values[id]
@@ -311,6 +316,8 @@ class _Body:
     arguments: tuple[int, ...] = ()
     carried: tuple[tuple[int, int], ...] = ()
     dealt: tuple[int, ...] = ()
+    keeps: tuple[str, ...] | None = None
+    offloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -542,6 +549,7 @@ class _Builder:
         while True:
             del self.bodies[at:]
             unit = _Body(path, op.name, along, carried=tuple(links.items()))
+            unit.keeps, unit.offloads = op.get("keeps"), op.get("offloads", ())
             self.bodies.append(unit)
             if op.name == "scan":
                 inner = replace(frame, names={}, copies=frame.copies)
@@ -615,10 +623,23 @@ class _Builder:
 
     def finished(self, body: _Body) -> Unit:
         values = tuple(self.settled(body, draft) for draft in body.nodes)
+        names = {
+            d.node.id: d.op["name"] for d in body.nodes if d.op is not None and d.op.name == "name"
+        }
+        stays = lambda wanted: tuple(i for i, n in names.items() if n in wanted)  # noqa: E731
+        saved = None if body.keeps is None else stays((*body.keeps, *body.offloads))
         return Unit(
-            body.path, body.kind, body.copies, values, body.results, body.arguments,
-            body.carried, body.dealt,
-        )  # fmt: skip
+            body.path,
+            body.kind,
+            body.copies,
+            values,
+            body.results,
+            body.arguments,
+            body.carried,
+            body.dealt,
+            saved,
+            stays(body.offloads),
+        )
 
     def settled(self, body: _Body, draft: _Draft) -> Node:
         node = replace(draft.node, differentiated=draft.reached, invariant=not draft.varies)

@@ -1,0 +1,266 @@
+"""What memory a training step takes as predicted, against what XLA plans for it.
+
+Random configurations of models of the gallery are compiled for the CPU, never run, and the bytes of
+`memory_analysis` (arguments + outputs + temporaries - aliases, per device) put beside what
+`netwright.passes.memory` says without compiling. Each is compiled twice: in the *oracle* mode, in
+which XLA schedules for memory, and as XLA does by default.
+
+    python benchmarks/memory.py [--count 66] [--seed 1] [--measure] [--worst 10] [NAME ...]
+
+With `--measure`, what is not yet in `results/memory_xla.json` is compiled (a quarter of a minute
+each). `docs/memory.md` explains the columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+GALLERY = ROOT / "examples/gallery"
+MEASURED = Path(__file__).parent / "results/memory_xla.json"
+RESULT = Path(__file__).parent / "results/memory.json"
+DEVICES = 8
+MODES = ("oracle", "default")
+ORACLE = {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+    "xla_cpu_experimental_ynn_fusion_type": "",
+}
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""What only concerns the machine code; the buffers are the same (and a compile half as long)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training step.
+
+    Attributes:
+        model: in the gallery, without its ending.
+        sizes: overrides of dims and constants.
+        batch: what free dims are.
+        optimizer: of optax, with options.
+        mesh: `""`, or the name of a placement in `MESHES`.
+    """
+
+    model: str
+    sizes: tuple[tuple[str, Any], ...]
+    batch: tuple[tuple[str, int], ...]
+    precision: str = "float32"
+    microbatches: int = 1
+    optimizer: tuple[str, tuple[tuple[str, Any], ...]] = ("adamw", ())
+    mesh: str = ""
+
+    @property
+    def name(self) -> str:
+        """Short, and unique."""
+        sizes = dict(self.sizes)
+        batch = "x".join(str(n) for _, n in self.batch)
+        text = json.dumps(asdict(self), sort_keys=True)
+        parts = [self.model, f"L{sizes['L']}", f"D{sizes['D']}", batch, self.precision]
+        parts += [f"m{self.microbatches}"] if self.microbatches > 1 else []
+        parts += [self.optimizer[0], *([self.mesh] if self.mesh else [])]
+        return "-".join(parts) + "-" + hashlib.sha256(text.encode()).hexdigest()[:4]
+
+
+MESHES: dict[str, tuple[dict[str, int], dict[str, str], dict[str, str]]] = {
+    "data": ({"data": 8}, {"B": "data"}, {}),
+    "fsdp": ({"data": 8}, {"B": "data"}, {"D": "data"}),
+    "tensor": (
+        {"data": 4, "model": 2},
+        {"B": "data", "F": "model", "G": "model"},
+        {"F": "model", "G": "model"},
+    ),
+}
+"""Axes, and which dims of values and of parameters lie along them."""
+
+
+def configs(count: int, seed: int) -> list[Config]:
+    """Random configurations, of every model equally many."""
+    rng = random.Random(seed)
+    return [_config(rng, MODELS[i % len(MODELS)]) for i in range(count)]
+
+
+MODELS = ("gpt2", "llama3", "gemma", "bert", "vit", "mixer")
+
+
+def _config(rng: random.Random, model: str) -> Config:
+    width = rng.choice((64, 96, 128, 192))
+    heads = rng.choice((2, 4))
+    sizes: dict[str, Any] = {"L": rng.choice((6, 8, 12, 16, 24)), "D": width}
+    length = rng.choice((32, 64, 96, 128))
+    batch = {"B": rng.choice((8, 16, 32)), "S": length}
+    if model in ("gpt2", "bert"):
+        sizes |= {"V": rng.choice((512, 1024, 2048)), "Ctx": 128, "G": heads}
+        sizes["drop"] = rng.choice((0.0, 0.1))
+    elif model in ("llama3", "gemma"):
+        sizes |= {"V": rng.choice((512, 1024, 2048)), "F": rng.choice((2, 3, 4)) * width}
+        sizes |= {"R": heads, "K": rng.choice((16, 32))}
+        sizes |= {"G": 2} if model == "llama3" else {}
+    else:
+        side = rng.choice((4, 6, 8))
+        sizes |= {"P": 4, "Y": 4 * side, "X": 4 * side, "Classes": 100}
+        del batch["S"]
+        if model == "vit":
+            sizes |= {"G": heads, "drop": rng.choice((0.0, 0.1))}
+        else:
+            sizes |= {"F": 4 * width, "M": rng.choice((32, 64, 128))}
+    mesh = rng.choice(("", "", "", "", "data", "fsdp", "tensor"))
+    microbatches = rng.choice((1, 1, 2, 4))
+    if mesh:
+        batch["B"] = 32
+    optimizer = rng.choice(
+        (
+            ("adamw", ()),
+            ("adamw", ()),
+            ("adam", (("mu_dtype", "bfloat16"),)),
+            ("sgd", (("momentum", 0.9),)),
+            ("lion", ()),
+        )
+    )
+    precision = rng.choice(("float32", "float16"))
+    items = lambda table: tuple(table.items())  # noqa: E731
+    return Config(model, items(sizes), items(batch), precision, microbatches, optimizer, mesh)
+
+
+def plan_of(config: Config):
+    """The plan of a configuration."""
+    from netwright.ir.plan import Mesh, Plan, Precision
+
+    mesh = Mesh()
+    if config.mesh:
+        axes, values, params = MESHES[config.mesh]
+        if config.model in ("gemma", "mixer"):  # one head, or none
+            values, params = ({d: a for d, a in t.items() if d != "G"} for t in (values, params))
+        rules = lambda table: tuple((d, (a,)) for d, a in table.items())  # noqa: E731
+        mesh = Mesh(tuple(axes.items()), rules(values), rules(params))
+    return Plan(
+        sizes=config.batch,
+        mesh=mesh,
+        microbatches=config.microbatches,
+        precision=Precision(config.precision),
+    )
+
+
+def module_of(config: Config):
+    """The module of a configuration, as elaborated."""
+    import netwright as nw
+
+    return nw.load(GALLERY / f"{config.model}.nw", **dict(config.sizes)).module
+
+
+def scale_of(config: Config) -> str | None:
+    """How the loss is scaled, as a recipe has it by default."""
+    return "dynamic" if config.precision == "float16" else None
+
+
+def step_of(config: Config, module, plan):
+    """The lowered training step of a configuration, and the source of its model."""
+    import jax
+    import optax
+    from netwright.backend.model import ModelWriter
+    from netwright.driver import pipeline
+    from netwright.runtime.settings import Settings
+    from netwright.runtime.step import build
+
+    done = pipeline().run(module, plan)
+    source = ModelWriter(done, plan, "model.nw").write()
+    emitted = ModuleType("emitted")
+    exec(source, emitted.__dict__)
+    name, options = config.optimizer
+    optimizer = getattr(optax, name)(1e-3, **dict(options))
+    settings = Settings(microbatches=config.microbatches, loss_scale=scale_of(config))
+    program = build(emitted, optimizer, dict(plan.mesh.axes) or None, settings)
+    sizes = dict(config.batch)
+    batch = {}
+    for value in module.instances[0].variants[0].inputs:
+        shape = tuple(d.size.evaluate(sizes) for (d,) in value.order)
+        dtype = {"int": "int32", "float": "float32", "bool": "bool"}[value.type.kind]
+        sharding = None
+        if program.placement is not None:
+            spec = program.placement.batch[value.label]
+            sharding = jax.sharding.NamedSharding(program.placement.mesh, spec)
+        batch[value.label] = jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+    return program.step.lower(program.abstract, batch), source
+
+
+def measure(config: Config, dump: str | None = None, modes=MODES) -> dict[str, Any]:
+    """What XLA plans for a configuration: bytes per device, by mode."""
+    lowered, source = step_of(config, module_of(config), plan_of(config))
+    found: dict[str, Any] = {"source": hashlib.sha256(source.encode()).hexdigest()[:12]}
+    for mode in modes:
+        options: dict[str, Any] = {**QUICK, **(ORACLE if mode == "oracle" else {})}
+        if dump:
+            options["xla_dump_to"] = f"{dump}/{mode}"
+        a = lowered.compile(compiler_options=options).memory_analysis()
+        found[mode] = {
+            "arguments": a.argument_size_in_bytes,
+            "outputs": a.output_size_in_bytes,
+            "temporaries": a.temp_size_in_bytes,
+            "aliases": a.alias_size_in_bytes,
+        }
+    return found
+
+
+def total(analysis: Mapping[str, int]) -> int:
+    """The peak of `memory_analysis`."""
+    a = analysis
+    return a["arguments"] + a["outputs"] + a["temporaries"] - a["aliases"]
+
+
+def measured() -> dict[str, Any]:
+    """What was measured before."""
+    return json.loads(MEASURED.read_text()) if MEASURED.exists() else {"configurations": {}}
+
+
+def measure_all(wanted: list[Config]) -> dict[str, Any]:
+    """Compile what has not been compiled yet; kept after each."""
+    table = measured()
+    for index, config in enumerate(wanted):
+        if config.name in table["configurations"]:
+            continue
+        start = time.perf_counter()
+        table["configurations"][config.name] = measure(config)
+        table["commit"] = commit()
+        MEASURED.write_text(json.dumps(table, indent=1) + "\n")
+        took = time.perf_counter() - start
+        print(f"{index + 1}/{len(wanted)} {config.name} {took:.0f} s", flush=True)
+    return table
+
+
+def commit() -> str:
+    """The commit that this is."""
+    return subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def main() -> None:
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES} " + os.environ.get(
+        "XLA_FLAGS", ""
+    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=66)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--worst", type=int, default=10)
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    wanted = configs(args.count, args.seed)
+    wanted = [c for c in wanted if not args.names or any(n in c.name for n in args.names)]
+    if args.measure:
+        measure_all(wanted)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,359 @@
+"""What a training step takes: bytes at the peak and when, operations, and an estimate of its time.
+
+    peak = state + batch + max over the step of what lives then
+
+The state (parameters, optimizer, averages, states of the model) is donated, so that it counts once.
+What lives during the step is found by walking the entry's forward and backward pass (`liveness`),
+in which each loop is one step that takes its stacks and the worst moment of one copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from ...ir.core import BYTES, Module, join
+from ...ir.hardware import Hardware
+from ...ir.placement import stack, variable_rules
+from ...ir.plan import Plan
+from .graph import Graph, Unit, backward, build, residuals, shared
+from .liveness import LoopCost, Walk
+from .optimizer import state_bytes
+
+
+@dataclass(frozen=True)
+class Training:
+    """What of a recipe decides about memory.
+
+    Attributes:
+        optimizer: a name of optax, or a function from the path of a parameter to one.
+        options: of the optimizer, those that differ from the defaults.
+        frozen: paths of parameters, or of instances, that are not trained.
+        ema: whether an average of the parameters is kept.
+        scaled: whether the loss is scaled.
+    """
+
+    optimizer: str = "adamw"
+    options: tuple[tuple[str, Any], ...] = ()
+    frozen: tuple[str, ...] = ()
+    ema: bool = False
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class KeptValue:
+    """A value that stays from the forward to the backward pass.
+
+    Attributes:
+        key: `path/label`, "" for what is inside of an op.
+        op: the op that gives it, or inside of which it is.
+        place: the line of the model.
+        bytes: of all copies, per device.
+        unit: the path of the unit.
+        offloaded: whether it stays on the host.
+    """
+
+    key: str
+    op: str
+    place: str
+    bytes: int
+    unit: str
+    offloaded: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of the step: its name, and bytes by component."""
+
+    name: str
+    components: tuple[tuple[str, int], ...]
+
+    @property
+    def bytes(self) -> int:
+        """All together."""
+        return sum(size for _, size in self.components)
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """What one training step takes, per device.
+
+    Attributes:
+        peak: bytes at the worst moment.
+        moment: its name.
+        components: bytes by component then.
+        alive: what lives then beside the state: (name, bytes), largest first.
+        timeline: moments in order, one for each step of the entry's program.
+        kept: what stays from the forward to the backward pass, largest first.
+        flops: floating-point operations of the step: forward, backward and what is recomputed.
+        recomputed: those of them that compute something again.
+        traffic: bytes read and written, roughly.
+        seconds: an estimate of the step's time; None without hardware.
+        graph: that it was computed on.
+    """
+
+    peak: int
+    moment: str
+    components: tuple[tuple[str, int], ...]
+    alive: tuple[tuple[str, int], ...]
+    timeline: tuple[Moment, ...]
+    kept: tuple[KeptValue, ...]
+    flops: int
+    recomputed: int
+    traffic: int
+    seconds: float | None
+    graph: Graph = field(repr=False, compare=False)
+
+
+def predict(
+    module: Module,
+    plan: Plan,
+    training: Training = Training(),
+    hardware: Hardware | None = None,
+    saved: Mapping[str, Iterable[str] | None] | None = None,
+    graph: Graph | None = None,
+) -> MemoryReport:
+    """What a training step takes.
+
+    Args:
+        module: after the pass *layout*.
+        plan: that was applied to it.
+        training: optimizer and the like.
+        hardware: for an estimate of the time.
+        saved: by path of a repeat, the keys that stay when it is recomputed, or None for all that
+            gradients keep; replaces what the module says.
+        graph: `build(module, plan, training.frozen)`, where it is at hand.
+
+    Raises:
+        InputError: a free size has no value.
+    """
+    graph = graph or build(module, plan, training.frozen)
+    return _Model(module, plan, training, graph, saved or {}).report(hardware)
+
+
+def saved_ids(unit: Unit, keys: Iterable[str]) -> tuple[int, ...]:
+    """The values that keys mean; keys that mean nothing in this unit are left out."""
+    table = unit.keyed()
+    return tuple(i for key in keys for i in table.get(key, ()))
+
+
+class _Model:
+    def __init__(
+        self, module: Module, plan: Plan, training: Training, graph: Graph, saved: Mapping
+    ):
+        self.module, self.plan, self.training = module, plan, training
+        self.graph, self.spread = graph, plan.mesh.size() > 1
+        self.saved: dict[int, tuple[int, ...] | None] = {}
+        for index, unit in enumerate(graph.units):
+            stays = unit.saved
+            if unit.path in saved:
+                keys = saved[unit.path]
+                stays = None if keys is None else saved_ids(unit, keys)
+            self.saved[index] = stays if unit.kind == "repeat" else None
+        self.costs: dict[int, LoopCost] = {}
+        for index in reversed(range(1, len(graph.units))):
+            self.costs[index] = self.loop(index)
+
+    # Loops.
+
+    def loop(self, index: int) -> LoopCost:
+        """What a loop takes, apart from the loops in it, which are known."""
+        unit, saved = self.graph.units[index], self.saved[index]
+        values = unit.values
+        fed = [a for a in unit.arguments if values[a].differentiated and not values[a].invariant]
+        if saved is None:
+            held = residuals(unit)
+            stacks = sum(size for _, _, size in held) * unit.copies
+            at_hand = [i for i, _, _ in held if i is not None]
+            again: tuple[int, ...] = ()
+        else:
+            work = backward(unit, saved)
+            gone = {values[i].root for i in unit.offloaded}
+            carry = [unit.arguments[a] for _, a in unit.carried]
+            stays = [i for i in (*work.kept, *carry) if i not in gone]
+            stacks = sum(values[i].bytes for i in dict.fromkeys(stays)) * unit.copies
+            at_hand, again = [*work.kept], work.recomputed
+        forward = Walk(unit, self.costs, self.spread)
+        forward.outside(unit.arguments)
+        forward.forward([v.id for v in values], unit.results)
+        back = Walk(unit, self.costs, self.spread)
+        back.outside(unit.arguments)
+        back.outside(v.id for v in values if v.kind in ("param", "state", "const"))
+        back.outside(at_hand)
+        if saved is None:
+            back.outside(v.id for v in values if v.alias_of is None)
+        else:
+            again_set = set(again)
+            back.forward([v.id for v in values if v.id in again_set or v.alias_of is not None])
+        flowing = [r for r in dict.fromkeys(unit.results) if values[r].differentiated]
+        if flowing:
+            back.backward(flowing)
+        carried = {unit.arguments[p] for _, p in unit.carried}
+        carry_bytes = sum(values[a].bytes for a in fed if a in carried)
+        total, _, live = back.program.peak()
+        names = back.program.names
+        worst = sorted(
+            ((names[b] if b >= 0 else "slices", size) for b, size in live.items() if size),
+            key=lambda item: -item[1],
+        )
+        stored = sum(v.stored for v in values if v.kind == "param" and v.differentiated)
+        return LoopCost(
+            stacks,
+            sum(size for _, _, size in shared(unit) if size) if saved is None else 0,
+            forward.program.peak()[0] + carry_bytes,
+            total + carry_bytes,
+            stored * unit.copies if unit.kind == "repeat" else 0,
+            tuple(worst),
+        )
+
+    # State.
+
+    def variables(self, kind: str) -> Iterable[tuple[str, int, tuple[int, ...], int]]:
+        """Path, bytes per device, stored shape and parts of each parameter or state."""
+        sizes = {**dict(self.module.sizes), **dict(self.plan.sizes)}
+        mesh = dict(self.plan.mesh.axes)
+        for instance in self.module.instances:
+            along = stack(self.module, instance.path)
+            for v in instance.params if kind == "param" else instance.states:
+                dims = (*along, *v.order)
+                shape = tuple(d.size.evaluate(sizes) for d in dims)
+                parts = 1
+                if mesh:
+                    rules = variable_rules(self.plan, instance.path, v.name)
+                    parts = prod(mesh[a] for a in {a for d in dims for a in rules.axes(d)})
+                size = -(-prod(shape) // parts) * BYTES[v.type.dtype]
+                yield join(instance.path, v.name), size, shape, parts
+
+    def trained(self, path: str) -> bool:
+        return not any(path == f or path.startswith(f + ".") for f in self.training.frozen)
+
+    def state(self) -> dict[str, int]:
+        """Bytes per device of what stays from step to step."""
+        parts = {"parameters": 0, "optimizer": 0, "averages": 0, "model state": 0}
+        options = dict(self.training.options)
+        for path, size, shape, split in self.variables("param"):
+            parts["parameters"] += size
+            if self.trained(path):
+                name = self.training.optimizer
+                parts["optimizer"] += state_bytes(name, options, shape, split)
+                parts["averages"] += size if self.training.ema else 0
+        parts["model state"] = sum(size for _, size, _, _ in self.variables("state"))
+        return parts
+
+    def gradient_bytes(self) -> int:
+        """Bytes per device of one tree of gradients."""
+        return sum(s for path, s, _, _ in self.variables("param") if self.trained(path))
+
+    def batch(self) -> int:
+        """Bytes per device of the whole batch."""
+        entry = self.graph.units[0]
+        return sum(entry[a].bytes for a in entry.arguments) * self.plan.microbatches
+
+    # All together.
+
+    def report(self, hardware: Hardware | None) -> MemoryReport:
+        entry = self.graph.units[0]
+        walk = Walk(entry, self.costs, self.spread)
+        walk.outside(entry.arguments)
+        walk.forward([v.id for v in entry.values], entry.results)
+        walk.backward(entry.results)
+        fixed = {**self.state(), "batch": self.batch()}
+        if self.plan.microbatches > 1:
+            fixed["sums of gradients"] = self.gradient_bytes()
+            fixed["batch"] += fixed["batch"]  # cut into parts, which is a copy
+        program = walk.program
+        timeline = []
+        for name, live in program.timeline():
+            parts = dict(fixed)
+            for buffer, size in live.items():
+                component = program.components[buffer] if buffer >= 0 else "transient"
+                parts[component] = parts.get(component, 0) + size
+            timeline.append(Moment(name, tuple((k, v) for k, v in parts.items() if v)))
+        update = {**fixed, "gradients": self.gradient_bytes()}
+        timeline.append(Moment("update", tuple((k, v) for k, v in update.items() if v)))
+        worst = max(timeline, key=lambda m: m.bytes)
+        _, _, live = program.peak()
+        alive = sorted(
+            ((program.names[b] if b >= 0 else "scratch", s) for b, s in live.items() if s),
+            key=lambda item: -item[1],
+        )
+        flops, again, traffic = self.work()
+        seconds = None
+        if hardware is not None:
+            dtype = self.plan.precision.policy
+            seconds = max(flops / hardware.flops(dtype), traffic / hardware.bandwidth)
+        return MemoryReport(
+            worst.bytes,
+            worst.name,
+            worst.components,
+            tuple(alive),
+            tuple(timeline),
+            tuple(self.kept()),
+            flops,
+            again,
+            traffic,
+            seconds,
+            self.graph,
+        )
+
+    def kept(self) -> list[KeptValue]:
+        """What stays from the forward to the backward pass."""
+        found = []
+        for index, unit in enumerate(self.graph.units):
+            if unit.kind != "repeat" or not any(v.differentiated for v in unit.values):
+                continue
+            saved = self.saved[index]
+            if saved is None:
+                for node in unit.values:
+                    for _, size in node.internals:
+                        if not node.invariant:
+                            size *= unit.copies
+                            found.append(KeptValue("", node.op, node.place, size, unit.path))
+                ids = [i for i, _, _ in residuals(unit) if i is not None]
+            else:
+                carry = [unit.arguments[a] for _, a in unit.carried]
+                ids = list(dict.fromkeys((*carry, *backward(unit, saved).kept)))
+            gone = {unit[i].root for i in unit.offloaded}
+            for id in ids:
+                node = unit[id]
+                found.append(
+                    KeptValue(
+                        node.key or unit[node.root].key,
+                        node.op,
+                        node.place,
+                        node.bytes * unit.copies,
+                        unit.path,
+                        node.root in gone,
+                    )
+                )
+        return sorted(found, key=lambda k: -k.bytes)
+
+    def work(self) -> tuple[int, int, int]:
+        """Operations of a step, those of them done again, and bytes moved."""
+        times = self.times()
+        flops = again = traffic = 0
+        for index, unit in enumerate(self.graph.units):
+            for node in unit.values:
+                if node.unit is not None:
+                    continue
+                flops += times[index] * node.flops * (1 + (node.products or node.differentiated))
+                traffic += times[index] * node.traffic * (1 + 2 * node.differentiated)
+            saved = self.saved[index]
+            if saved is not None:
+                more = backward(unit, saved)
+                again += times[index] * more.flops
+                traffic += times[index] * more.traffic
+        parts = self.plan.microbatches
+        return (flops + again) * parts, again * parts, traffic * parts
+
+    def times(self) -> list[int]:
+        """How often each unit runs in the forward pass of a microbatch."""
+        times = [0] * len(self.graph.units)
+        times[0] = 1
+        for index, unit in enumerate(self.graph.units):
+            for node in unit.values:
+                if node.unit is not None and node.first == node.id:
+                    times[node.unit] += times[index] * self.graph.units[node.unit].copies
+        return times
