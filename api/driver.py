@@ -271,7 +271,7 @@ def program(
     """
     from .backend.model import ModelWriter
     from .backend.program import ProgramFiles
-    from .backend.train_script import inputs_of, small_params, train_script
+    from .backend.train_script import inputs_of, train_script
     from .frontend.recipe.fit import fit
     from .ir.placement import verify
     from .ir.plan import module_hash
@@ -304,7 +304,7 @@ def program(
         name=name,
         entry=module.name,
         inputs=inputs_of(module, dict(fitted.sizes), dict(fitted.fields), dict(fitted.ids)),
-        small=small_params(module),
+        chosen=fitted.chosen,
         microbatches=plan.microbatches,
         source=source,
     )

@@ -22,16 +22,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Named:
-    """An argument `name=value`."""
+    """An argument `name=value`, or with a sign of ": " an entry of a dict."""
 
     name: str
     value: Call
+    sign: str = "="
 
 
 def in_line(item: Any) -> str:
     """An expression on one line."""
     if isinstance(item, Named):
-        return f"{item.name}={in_line(item.value)}"
+        return f"{item.name}{item.sign}{in_line(item.value)}"
     if isinstance(item, Call):
         inner = ", ".join(in_line(a) for a in item.arguments)
         inner += "," if item.brackets == "()" and not item.name and len(item.arguments) == 1 else ""
@@ -42,7 +43,7 @@ def in_line(item: Any) -> str:
 def laid(pad: str, before: str, item: Any, after: str = "", broken: bool = False) -> list[str]:
     """A statement as lines: as few as there can be, or with each argument on its own if broken."""
     while isinstance(item, Named):
-        before, item = f"{before}{item.name}=", item.value
+        before, item = f"{before}{item.name}{item.sign}", item.value
     line = f"{pad}{before}{in_line(item)}{after}"
     if not isinstance(item, Call) or not item.arguments or (len(line) <= WIDTH and not broken):
         return [line]

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..ir.core import Module, flat, join
-from ..ir.optimizers import DECAY_MASKS
+from ..ir.core import Module, flat
 from ..ir.recipe import Recipe
+from ..ir.recipe_optimizer import Chosen
 from .naming import documented, prose, quoted
-from .optimizer_script import mask_lines, optimizer_lines
+from .optimizer_script import OptimizerScript
 from .statements import Call, Named, dict_of, docstring, laid, literal, tuple_of
 
 
@@ -60,23 +60,13 @@ def _size(size: Any, sizes: Mapping[str, int]) -> int:
     return size.value if size.is_constant else size.evaluate(sizes)
 
 
-def small_params(module: Module) -> tuple[str, ...]:
-    """The paths of the parameters with fewer than two dims of their own, copies apart."""
-    return tuple(
-        join(instance.path, p.name)
-        for instance in module.instances
-        for p in instance.params
-        if len(p.order) < 2
-    )
-
-
 def train_script(
     recipe: Recipe,
     *,
     name: str,
     entry: str,
     inputs: Sequence[Input],
-    small: Sequence[str] = (),
+    chosen: Chosen = Chosen(),  # noqa: B008
     microbatches: int = 1,
     kind: str = "loss",
     source: str = "",
@@ -88,24 +78,24 @@ def train_script(
         name: the program's name.
         entry: the name of the loss that is trained.
         inputs: its inputs in order, their free dims bound.
-        small: the parameters that weight decay leaves alone, by path; see `small_params`.
+        chosen: the parameters that the recipe means by its patterns.
         microbatches: how many parts a batch is cut into.
         kind: what the entry is, for the docstring.
         source: the file that the model was written in, for the docstring; "" for none.
     """
-    masked = recipe.optimizer.decay is not None and recipe.optimizer.decay_on == "matrices"
-    masked = masked and recipe.optimizer.name in DECAY_MASKS and bool(small)
-    settings = bool(_settings(recipe, microbatches).arguments)
-    lines = _head(name, entry, kind, source, masked, settings)
-    lines += mask_lines(small) if masked else []
-    lines += ["", "", *optimizer_lines(recipe, masked), "", ""]
+    written = OptimizerScript(recipe, chosen)
+    settings = _settings(recipe, chosen, microbatches)
+    lines = _head(name, entry, kind, source, written.needs_jax, bool(settings.arguments))
+    lines += [*written.tables(), "", "", *written.functions(), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
-    lines += [*_job(recipe, name, microbatches), ""]
+    lines += [*_job(recipe, name, settings), ""]
     lines += ['if __name__ == "__main__":', "    sys.exit(main(JOB))", ""]
     return "\n".join(lines)
 
 
-def _head(name: str, entry: str, kind: str, source: str, masked: bool, settings: bool) -> list[str]:
+def _head(
+    name: str, entry: str, kind: str, source: str, needs_jax: bool, settings: bool
+) -> list[str]:
     of = f" of {prose(source)}" if source else ""
     title = documented(f"Trains {prose(name)}: the {kind} {prose(entry)}{of}.")
     lines = [
@@ -116,7 +106,7 @@ def _head(name: str, entry: str, kind: str, source: str, masked: bool, settings:
         "",
     ]
     lines += ["import sys", "from pathlib import Path", ""]
-    lines += ["import jax"] if masked else []
+    lines += ["import jax"] if needs_jax else []
     return [
         *lines,
         "import optax",
@@ -207,7 +197,7 @@ def _length(inputs: Sequence[Input], roles: Sequence[str]) -> int | None:
 # The job
 
 
-def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
+def _job(recipe: Recipe, name: str, settings: Call) -> list[str]:
     train = recipe.train
     arguments: list[Any] = [
         f"name={quoted(name)}",
@@ -220,7 +210,6 @@ def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
         f"checkpoint_every={train.checkpoint_every}",
         f"keep={train.keep}",
     ]
-    settings = _settings(recipe, microbatches)
     if settings.arguments:
         arguments.append(Named("settings", settings))
     if recipe.mesh.axes:
@@ -228,7 +217,7 @@ def _job(recipe: Recipe, name: str, microbatches: int) -> list[str]:
     return laid("", "JOB = ", Call("Job", tuple(arguments)), broken=True)
 
 
-def _settings(recipe: Recipe, microbatches: int) -> Call:
+def _settings(recipe: Recipe, chosen: Chosen, microbatches: int) -> Call:
     """What is not as the runtime has it by default."""
     train = recipe.train
     arguments: list[Any] = []
@@ -236,8 +225,8 @@ def _settings(recipe: Recipe, microbatches: int) -> Call:
         arguments.append(f"microbatches={microbatches}")
     if recipe.precision.scaling is not None:
         arguments.append(f"loss_scale={literal(recipe.precision.scaling)}")
-    if train.freeze:
-        arguments.append(Named("frozen", tuple_of([literal(path) for path in train.freeze])))
+    if chosen.frozen:
+        arguments.append(Named("frozen", tuple_of([literal(path) for path in chosen.frozen])))
     if train.ema is not None:
         arguments.append(f"ema={literal(train.ema)}")
     return Call("Settings", tuple(arguments))

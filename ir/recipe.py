@@ -9,38 +9,23 @@ the reference page (`recipe_reference`) go by them. Optimizers and schedules hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .diagnostics import Span
-from .optimizers import DECAYS, OPTIMIZERS, PRECISION, SCHEDULE_WORDS, SCHEDULES, option_form
-from .recipe_forms import Either, Form, Names, Real, Table, Text, Whole, Word, toml, toml_name
+from .optax_options import PRECISION
+from .recipe_forms import Either, Inner, Names, Real, Table, Text, Whole, Word, entries
+from .recipe_keys import Options, key
+from .recipe_optimizer import Group, Optimizer, Schedule
 
 if TYPE_CHECKING:
     from .plan import Mesh as PlanMesh
     from .plan import Plan
 
-Options = tuple[tuple[str, Any], ...]
-"""Names and values, in the order in which they were written."""
-
 Rule = tuple[str, tuple[str, ...]]
 """A dim's name and the mesh axes that it lies along, outermost first: as in a plan."""
-
-
-def key(form: Form, doc: str, *, default: Any = MISSING, example: str = "", rest: bool = False):
-    """A key of the recipe.
-
-    Args:
-        form: what its value may be.
-        doc: one line that says what it is.
-        default: its value where it is left out; without one the key must be given.
-        example: TOML for the reference page, where the default does not show enough.
-        rest: whether the field takes all keys of its table that no other field takes.
-    """
-    return field(default=default, metadata=dict(form=form, doc=doc, example=example, rest=rest))
-
 
 _RULES = Table("dims", Names("mesh axis", "a dim lies along an axis once"))
 
@@ -117,7 +102,8 @@ class Train:
     keep: int = key(Whole(1), "how many checkpoints to keep", default=3)
     freeze: tuple[str, ...] = key(
         Names("parameter or an instance", "once is enough"),
-        "parameters that are not trained, or instances whose parameters are not, by path",
+        "parameters that are not trained, or instances whose parameters are not, by path; * stands"
+        " for anything in a part of a path, ** for any number of parts",
         default=(),
         example='["gpt.embed"]',
     )
@@ -127,61 +113,6 @@ class Train:
         " left out, none is kept",
         default=None,
         example="0.999",
-    )
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """An optimizer of optax, with its options under optax's own names."""
-
-    name: str = key(Text("the name of an optimizer"), "one of those below", default="adamw")
-    learning_rate: float = key(
-        Real(least=0.0), "the learning rate; with a schedule, its highest or first", default=1e-3
-    )
-    clip: float | None = key(
-        Real(over=0.0),
-        "gradients of a larger norm, all parameters together, are scaled down to it;"
-        " left out, none are",
-        default=None,
-        example="1.0",
-    )
-    decay_on: str = key(
-        Word(("matrices", "all")),
-        "what weight decay shrinks: parameters of two or more dims (copies of a repeat apart),"
-        " or all",
-        default="matrices",
-    )
-    options: Options = key(
-        Real(),
-        "any option of the optimizer, as listed below",
-        default=(),
-        example="weight_decay = 0.1",
-        rest=True,
-    )
-
-    @property
-    def decay(self) -> float | None:
-        """How much weights are shrunk: as given, else optax's default; None for not at all."""
-        table = {**OPTIMIZERS.get(self.name, {}), **dict(self.options)}
-        return next((table[name] for name in DECAYS if table.get(name)), None)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the learning rate changes: a schedule of optax, with its options under optax's names."""
-
-    name: str = key(
-        Word(tuple(SCHEDULES), SCHEDULE_WORDS),
-        "one of those below; left out, constant",
-        default="constant",
-        example='"warmup_cosine"',
-    )
-    options: Options = key(
-        Real(),
-        "any option of the schedule, as listed below",
-        default=(),
-        example="warmup_steps = 100",
-        rest=True,
     )
 
 
@@ -279,6 +210,12 @@ class Recipe:
         default=(),
         example='{ "gpt.blocks" = "unroll" }',
     )
+    groups: tuple[tuple[str, Group], ...] = key(
+        Table("names of groups", Inner(Group)),
+        "parameters with an optimizer, a learning rate, a schedule or a decay of their own",
+        default=(),
+        example='{ embedding = { on = "gpt.embed", factor = 0.1 } }',
+    )
     file: str = field(default="recipe.toml", compare=False)
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)
 
@@ -346,45 +283,10 @@ SECTIONS: dict[str, type] = {
 """The tables that have a dataclass of their own."""
 
 
-@dataclass(frozen=True)
-class Key:
-    """What the schema says of one key."""
-
-    name: str
-    form: Form
-    doc: str
-    default: Any
-    example: str
-    rest: bool
-
-    @property
-    def required(self) -> bool:
-        """Whether it must be given."""
-        return self.default is MISSING
-
-
-def keys_of(section: type) -> Iterator[Key]:
-    """The keys of a table, or those of the recipe itself that stand outside of such tables."""
-    for f in fields(section):
-        if "form" in f.metadata:
-            yield Key(name=f.name, default=f.default, **f.metadata)
-
-
 def to_toml(recipe: Recipe) -> str:
     """The recipe as TOML with every key that has a value: reading it gives an equal recipe."""
-    lines = _entries(Recipe, recipe)
-    for name, section in SECTIONS.items():
-        rows = _entries(section, getattr(recipe, name))
+    lines = entries(recipe)
+    for name in SECTIONS:
+        rows = entries(getattr(recipe, name))
         lines += ["", f"[{name}]", *rows] if rows else []
     return "\n".join(lines).strip("\n") + "\n"
-
-
-def _entries(section: type, value: Any) -> list[str]:
-    lines = []
-    for k in keys_of(section):
-        held = getattr(value, k.name)
-        if k.rest:
-            lines += [f"{toml_name(n)} = {toml(v, option_form(n, v))}" for n, v in held]
-        elif held is not None and held != ():
-            lines.append(f"{k.name} = {toml(held, k.form)}")
-    return lines

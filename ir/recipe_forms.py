@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 
@@ -109,6 +109,28 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Many:
+    """A list of values of one form; held as a tuple. `count` is how many there must be."""
+
+    value: Form
+    count: int | None = None
+
+    def __str__(self) -> str:
+        items = "tables" if isinstance(self.value, Inner) else "numbers"
+        return f"a list of {self.count} {items}" if self.count else f"a list of {items}"
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A table with keys of its own, which a dataclass of the schema has; held as that class."""
+
+    section: type
+
+    def __str__(self) -> str:
+        return "a table"
+
+
+@dataclass(frozen=True)
 class Either:
     """One form or another, told apart by the type of the value."""
 
@@ -118,7 +140,7 @@ class Either:
         return ", or ".join(str(f) for f in self.forms)
 
 
-Form = Whole | Real | Flag | Text | Word | Names | Table | Either
+Form = Whole | Real | Flag | Text | Word | Names | Table | Many | Inner | Either
 
 
 def toml(value: Any, form: Form) -> str:
@@ -126,7 +148,14 @@ def toml(value: Any, form: Form) -> str:
     if isinstance(form, Table):
         inner = ", ".join(f"{toml_name(n)} = {toml(v, form.value)}" for n, v in value)
         return f"{{ {inner} }}" if inner else "{}"
+    if is_dataclass(value):
+        return f"{{ {', '.join(entries(value))} }}"
+    if isinstance(value, tuple) and not isinstance(form, Names):
+        item = form.value if isinstance(form, Many) else form
+        return f"[{', '.join(toml(v, item) for v in value)}]"
     if isinstance(form, Names):
+        if isinstance(value, str):
+            return _string(value)
         return _string(value[0]) if len(value) == 1 else f"[{', '.join(map(_string, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -134,6 +163,20 @@ def toml(value: Any, form: Form) -> str:
         return _string(value)
     text = repr(value)
     return text if not isinstance(value, float) or "e" in text or "." in text else f"{text}.0"
+
+
+def entries(held: Any) -> list[str]:
+    """The keys of a dataclass of the schema that have a value, each as `name = value`."""
+    from .optax_options import option_form
+
+    lines = []
+    for f in fields(held):
+        value = getattr(held, f.name)
+        if f.metadata.get("rest"):
+            lines += [f"{toml_name(n)} = {toml(v, option_form(n, v))}" for n, v in value]
+        elif "form" in f.metadata and value is not None and value != ():
+            lines.append(f"{f.name} = {toml(value, f.metadata['form'])}")
+    return lines
 
 
 def _string(text: str) -> str:

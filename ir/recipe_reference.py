@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .optimizers import OPTIMIZERS, REQUIRED, SCHEDULES, STEPS, option_form
-from .recipe import SECTIONS, Key, Recipe, keys_of
-from .recipe_forms import toml
+from .optax_options import REQUIRED, STEPS, option_form
+from .optimizers import CONTRIB, OPTIMIZERS, TRANSFORMATIONS
+from .recipe import SECTIONS, Recipe
+from .recipe_forms import Inner, Table, toml
+from .recipe_keys import Key, keys_of
+from .schedules import SCHEDULES
 
 
 def reference() -> str:
@@ -16,7 +19,12 @@ def reference() -> str:
     lines = [_INTRODUCTION, "## Every key", "", _KEYS, "", "```toml", *_sample(), "```", ""]
     lines += ["## Optimizers", "", _OPTIMIZERS, "", "| name | options and their defaults |"]
     lines += ["|---|---|"]
-    lines += [f"| `{name}` | {_defaults(options)} |" for name, options in OPTIMIZERS.items()]
+    lines += [f"| {_linked(name)} | {_defaults(options)} |" for name, options in OPTIMIZERS.items()]
+    lines += ["", "## Transformations", "", _TRANSFORMATIONS, ""]
+    lines += ["| name | options and their defaults |", "|---|---|"]
+    lines += [
+        f"| {_linked(name)} | {_defaults(options)} |" for name, options in TRANSFORMATIONS.items()
+    ]
     lines += [
         "",
         "## Schedules",
@@ -34,13 +42,25 @@ def reference() -> str:
 
 def _sample() -> list[str]:
     """A recipe with every key, as TOML."""
-    lines = _sample_keys(keys_of(Recipe))
-    for name, section in SECTIONS.items():
+    lines = _sample_keys(k for k in keys_of(Recipe) if _tables(k) is None)
+    tables = dict(SECTIONS)
+    tables |= {f"{k.name}.embedding": held for k in keys_of(Recipe) if (held := _tables(k))}
+    for name, section in tables.items():
         lines += ["", f"# {_first(section.__doc__)}", f"[{name}]", *_sample_keys(keys_of(section))]
     return lines
 
 
-def _sample_keys(known: Iterator[Key]) -> list[str]:
+def _tables(k: Key) -> type | None:
+    """Of a key whose value is a table of tables, what the inner ones are."""
+    inner = k.form.value if isinstance(k.form, Table) else None
+    return inner.section if isinstance(inner, Inner) else None
+
+
+def _linked(name: str) -> str:
+    return f"`{name}`" + (", of optax.contrib" if name in CONTRIB else "")
+
+
+def _sample_keys(known: Iterable[Key]) -> list[str]:
     lines = []
     for k in known:
         required = "; required" if k.required else ""
@@ -97,10 +117,16 @@ under `[sizes]`. A key that the recipe does not know is an error.
 
 _KEYS = "With their defaults, and where there is none, with an example."
 
-_OPTIMIZERS = """Names and options are those of [optax](https://optax.readthedocs.io). Another of
-its optimizers with a `learning_rate` can be named too; then optax is asked for its options."""
+_OPTIMIZERS = """Names and options are those of [optax](https://optax.readthedocs.io). Another
+optimizer is handed over in Python: `netwright.load(…).compile(optimizer=…)` takes what optax calls
+a gradient transformation."""
 
-_SCHEDULES = """They change the learning rate from step to step. Options have optax's names, and
-schedules may: `cosine_decay_schedule` is `cosine`. The argument that is the learning rate is not
-given here: it is the `learning_rate` of `[optimizer]`. `--steps` on the command line stops earlier
-or later, and leaves the schedule as it is."""
+_TRANSFORMATIONS = """What may stand in `before` and `after`: gradients are clipped by value, by
+block or adaptively, or an optimizer is put together, as
+`before = [{ name = "scale_by_adam" }, { name = "scale_by_trust_ratio" }]` with `name = "sgd"`."""
+
+_SCHEDULES = """They change the learning rate from step to step, or with `[optimizer.schedules]`
+another option. Options have optax's names, and schedules may: `cosine_decay_schedule` is `cosine`.
+The argument that is the learning rate is not given here: it is the `learning_rate` of
+`[optimizer]`; only in the parts of `join` can it be another. `--steps` on the command line stops
+earlier or later, and leaves the schedule as it is."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...ir.diagnostics import Diagnostics, Span, nearest
 from ...ir.recipe import Recipe
+from ...ir.recipe_optimizer import Chosen
 from .checks import OFFERS, TOKENS
+from .groups import choose
 
 if TYPE_CHECKING:
     from ...ir.core import Module
@@ -24,11 +26,13 @@ class Fit:
         sizes: what the free dims of the model are bound to, in the model's order.
         fields: for each input of the model, in order, what of the data it takes.
         ids: for inputs that the recipe names, how many ids the model knows.
+        chosen: which parameters are frozen, in a group, or do not decay.
     """
 
     sizes: tuple[tuple[str, int], ...]
     fields: tuple[tuple[str, str], ...]
     ids: tuple[tuple[str, int], ...] = ()
+    chosen: Chosen = field(default_factory=Chosen)
 
 
 def fit(recipe: Recipe, module: Module, diagnostics: Diagnostics) -> Fit | None:
@@ -63,7 +67,8 @@ class _Fitter:
             self._arrays(dict(fields), sizes)
         self._paths()
         ids = self._ids(sizes)
-        return None if self.bad else Fit(tuple(sizes.items()), fields, ids)
+        chosen = choose(self.recipe, self.module, self.error)
+        return None if self.bad else Fit(tuple(sizes.items()), fields, ids, chosen)
 
     def _sizes(self) -> dict[str, int]:
         batch = self.recipe.train.batch
@@ -290,7 +295,6 @@ class _Fitter:
                         (f"it has {', '.join(k for k in known if k)}",),
                         help=f'"{close[0]}"' if close else "",
                     )  # fmt: skip
-        self._frozen()
         dims = {d.name for i in self.module.instances for d in i.dims}
         rules = [("mesh.values", recipe.mesh.values), ("mesh.params", recipe.mesh.params)]
         rules += [(f"mesh.overrides.{path}", r) for path, r in recipe.mesh.overrides]
@@ -304,26 +308,6 @@ class _Fitter:
                         f"{where}.{dim}",
                         help=f"did you mean {close[0]}?" if close else "",
                     )
-
-    def _frozen(self) -> None:
-        """What is frozen has parameters, and leaves some to be trained."""
-        from ...ir.plan import keys
-
-        freeze = self.recipe.train.freeze
-        parts = [path.split(".") for path in keys(self.module)["param"]] if freeze else []
-        prefixes = [{".".join(path[:n]) for n in range(1, len(path) + 1)} for path in parts]
-        known = sorted(set().union(*prefixes))
-        if freeze and all(names & set(freeze) for names in prefixes):
-            self.error("recipe-freeze", "no parameter is left to be trained", "train.freeze")
-        for index, path in enumerate(freeze):
-            if path not in known:
-                close = nearest(path, known)
-                self.error(
-                    "recipe-path",
-                    f"{self.module.name} has no parameters under {path}",
-                    f"train.freeze.{index}",
-                    help=f'"{close[0]}"' if close else "",
-                )
 
 
 def _brackets(parts: Iterable[object]) -> str:

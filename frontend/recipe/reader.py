@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.diagnostics import Diagnostics, Span
-from ...ir.recipe import SECTIONS, Key, Recipe, keys_of
+from ...ir.recipe import SECTIONS, Recipe
+from ...ir.recipe_forms import Inner
+from ...ir.recipe_keys import Key, keys_of
 from .checks import check_data, check_mesh
 from .options import read_options
 from .toml_places import read as read_toml
@@ -146,19 +148,27 @@ class _Reader(ValueReader):
                 f"{self.file} has no table [{name}]: {_lower(section.__doc__)}",
                 help="\n".join([f"[{name}]", *(f"{k.name} = {k.example}" for k in needed)]),
             )
+        return self._keys(section, values, path)
+
+    def inner(self, form: Inner, value: Any, path: KeyPath) -> Any:
+        found = self._keys(form.section, value, path)
+        return BAD if any(v is BAD for v in found.values()) else found
+
+    def _keys(self, section: type, values: Any, path: KeyPath) -> dict[str, Any]:
+        """The keys of a table, by the schema."""
+        known = list(keys_of(section))
         if not isinstance(values, dict):
             self.error(
                 "recipe-type",
-                f"{name} must be a table; here it is {in_words(values)}",
+                f"{path[-1]} must be a table; here it is {in_words(values)}",
                 self.at(path),
-                help=f"[{name}]",
+                help=f"[{'.'.join(str(p) for p in path)}]",
             )
-            return {k.name: BAD for k in keys_of(section)}
+            return {k.name: BAD for k in known}
         if path in self.document.keys:
-            self.places[name] = self.document.keys[path]
-        known = list(keys_of(section))
-        found: dict[str, Any] = {}
+            self.places[".".join(map(str, path))] = self.document.keys[path]
         names = {k.name for k in known if not k.rest}
+        found: dict[str, Any] = {}
         for k in known:
             if k.rest:
                 rest = {n: v for n, v in values.items() if n not in names}
@@ -177,10 +187,10 @@ class _Reader(ValueReader):
             return self.value(k.form, values[k.name], path)
         if not k.required:
             return k.default
-        if self.document.whole and table in self.document.keys:
+        if self.document.whole and (table in self.document.keys or table in self.document.at):
             self.error(
                 "recipe-missing",
-                f"[{table[0]}] needs {k.name}",
+                f"[{'.'.join(str(p) for p in table if isinstance(p, str))}] needs {k.name}",
                 self.at(table),
                 facts=(f"{k.name}: {k.doc}",),
                 help=f"{k.name} = {k.example}",

@@ -8,7 +8,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ...ir.diagnostics import Diagnostics, Place, Span, nearest
-from ...ir.recipe_forms import Either, Flag, Form, Names, Real, Table, Text, Whole, Word, toml_name
+from ...ir.recipe_forms import (
+    Either,
+    Flag,
+    Form,
+    Inner,
+    Many,
+    Names,
+    Real,
+    Table,
+    Text,
+    Whole,
+    Word,
+    toml_name,
+)
 from .toml_scan import Document, KeyPath
 
 BAD: Any = object()
@@ -74,6 +87,8 @@ class ValueReader:
             Text: self._text,
             Word: self._word,
             Names: self._names,
+            Many: self._many,
+            Inner: self.inner,
         }
         return readers[type(form)](form, value, path)
 
@@ -203,6 +218,18 @@ class ValueReader:
             self.places[f"{'.'.join(map(str, path))}.{index}"] = self.at((*path, index))
         return tuple(names)
 
+    def _many(self, form: Many, value: Any, path: KeyPath) -> Any:
+        count = len(value) if form.count is None and isinstance(value, list) else form.count
+        if not isinstance(value, list) or len(value) != count:
+            single = isinstance(form.value, Inner) and isinstance(value, dict)
+            return self.wrong(form, value, path, "[{ … }]" if single else "")
+        read = [self.value(form.value, item, (*path, n)) for n, item in enumerate(value)]
+        return BAD if any(item is BAD for item in read) else tuple(read)
+
+    def inner(self, form: Inner, value: Any, path: KeyPath) -> Any:
+        """A table of the schema within another: its keys and their values, options unread."""
+        raise NotImplementedError
+
     def _table(self, form: Table, value: Any, path: KeyPath) -> Any:
         if not isinstance(value, dict):
             return self.wrong(form, value, path)
@@ -240,7 +267,15 @@ class ValueReader:
 def _chosen(form: Either, value: Any) -> Form:
     """The form that a value is meant in."""
     for choice in form.forms:
-        kinds = {Whole: int, Real: float, Text: str, Word: str, Table: dict, Names: list}
+        kinds = {
+            Whole: int,
+            Real: float,
+            Text: str,
+            Word: str,
+            Table: dict,
+            Names: list,
+            Many: list,
+        }
         if isinstance(value, kinds.get(type(choice), object)) and not isinstance(value, bool):
             return choice
     return form.forms[-1]
@@ -275,6 +310,8 @@ def _label(path: KeyPath) -> str:
         cut = table.count(".") + 1
         if ".".join(parts[:cut]) == table and len(parts) > cut:
             return ".".join(toml_name(p) for p in parts[cut:])
+    if isinstance(path[-1], int) and isinstance(path[-2], str) and len(path) > 1:
+        return f"item {path[-1] + 1} of {toml_name(path[-2])}"
     if parts[-1] == "name" and len(parts) > 1:
-        return f"[{parts[0]}] name"
+        return f"[{'.'.join(p for p in path[:-1] if isinstance(p, str))}] name"
     return toml_name(parts[-1])

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...ir.diagnostics import nearest
-from ...ir.optimizers import OPTIMIZERS, SCHEDULES
-from ...ir.recipe import SECTIONS, Recipe, keys_of
+from ...ir.optimizers import OPTIMIZERS, TRANSFORMATIONS
+from ...ir.recipe import SECTIONS, Recipe
 from ...ir.recipe_forms import Table, Text, toml
+from ...ir.recipe_keys import keys_of
+from ...ir.recipe_optimizer import Schedule, Transformation
+from ...ir.schedules import SCHEDULES
 from .toml_scan import KeyPath
 from .values import ValueReader, short
 
@@ -34,6 +37,7 @@ ADVICE = {
     "mask": 'say what decays with decay_on = "matrices" or "all"',
     "weight_decay_mask": 'say what decays with decay_on = "matrices" or "all"',
     "betas": "write b1 and b2",
+    "chain": "before is a list of transformations before the optimizer, after of those behind it",
     "model": "the model is found beside the recipe; the recipe does not name it",
 }
 """What to do about keys that have no counterpart."""
@@ -89,21 +93,39 @@ def _unknown_table(reader: ValueReader, name: str, path: KeyPath) -> None:
 
 
 def unknown_option(
-    reader: ValueReader, name: str, known: Mapping[str, Any], path: tuple[str, str], value: Any
+    reader: ValueReader,
+    name: str,
+    known: Mapping[str, Any],
+    section: type,
+    path: KeyPath,
+    value: Any,
 ) -> None:
-    """Report an option that an optimizer or schedule does not have."""
-    table, option = path
-    own = [k.name for k in keys_of(SECTIONS[table]) if not k.rest]
+    """Report an option that an optimizer, transformation or schedule does not have.
+
+    Args:
+        reader: what reads the recipe.
+        name: the optimizer, transformation or schedule.
+        known: its options.
+        section: the table of the schema that the option stands in.
+        path: where it stands.
+        value: its value.
+    """
+    option = str(path[-1])
+    table = ".".join(p for p in path[:-1] if isinstance(p, str))
+    own = [k.name for k in keys_of(section) if not k.rest]
     choices = [*own, *known]
     other = SYNONYMS.get(option.lower())
     close = [other] if other in choices else nearest(option, choices)
     homes = [h for h in _homes(other or option) if h != table]
-    having = _having(table, option)
+    having = _having(section, option)
     if option in ADVICE:
         help = ADVICE[option]
+    elif "schedule" in homes and section is not Schedule:
+        help = "put it under [schedule]"
     elif having:
-        help = f"{', '.join(having)} {'has' if len(having) == 1 else 'have'} it"
-    elif homes:
+        shown = having if len(having) <= 12 else [*having[:12], f"{len(having) - 12} more"]
+        help = f"{', '.join(shown)} {'has' if len(having) == 1 else 'have'} it"
+    elif homes and not close:
         help = f"put it under [{homes[0]}]"
     else:
         help = f"{close[0]} = {as_toml(value)}" if close else ""
@@ -117,11 +139,12 @@ def unknown_option(
     )  # fmt: skip
 
 
-def _having(table: str, option: str) -> list[str]:
-    """The optimizers or schedules that have an option."""
-    if table == "optimizer":
-        return [name for name, options in OPTIMIZERS.items() if option in options]
-    return [name for name, kind in SCHEDULES.items() if option in kind.options]
+def _having(section: type, option: str) -> list[str]:
+    """The optimizers, transformations or schedules that have an option."""
+    if section is Schedule:
+        return [name for name, kind in SCHEDULES.items() if option in kind.options]
+    functions = TRANSFORMATIONS if section is Transformation else OPTIMIZERS
+    return [name for name, options in functions.items() if option in options]
 
 
 def _top() -> list[str]:

@@ -9,22 +9,27 @@ import sys
 import types
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import netwright.runtime
 import pytest
-from netwright.backend.train_script import Input, inputs_of, small_params, train_script
+from netwright.backend.train_script import Input, inputs_of, train_script
 from netwright.frontend.elaborate import elaborate
 from netwright.frontend.names import load
 from netwright.frontend.recipe.fit import fit
 from netwright.frontend.recipe.reader import read_recipe
 from netwright.ir.diagnostics import Diagnostics
-from netwright.ir.optimizers import OPTIMIZERS, REQUIRED, SCHEDULES
-from netwright.ir.recipe import Data, Mesh, Optimizer, Precision, Recipe, Schedule, Train
+from netwright.ir.optax_options import REQUIRED
+from netwright.ir.optimizers import OPTIMIZERS
+from netwright.ir.recipe import Data, Mesh, Precision, Recipe, Train
+from netwright.ir.recipe_optimizer import Chosen, Group, Optimizer, Schedule, Transformation
+from netwright.ir.schedules import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(p.parent.name for p in ROOT.glob("examples/*/recipe.toml"))
 SHAKESPEARE = ROOT / "examples/shakespeare/data/shakespeare.txt"
-SMALL = ("net.norm.scale", "net.bias")
+SMALL = Chosen(undecayed=("net.norm.scale", "net.bias"))
+NONE = Chosen()
 
 
 def windows(tokens="tokens", targets="targets") -> tuple[Input, ...]:
@@ -32,9 +37,9 @@ def windows(tokens="tokens", targets="targets") -> tuple[Input, ...]:
     return Input(tokens, dims, "tokens", 256), Input(targets, dims, "targets")
 
 
-def script(recipe: Recipe, inputs=None, name="sheep", small=SMALL) -> str:
+def script(recipe: Recipe, inputs=None, name="sheep", chosen=SMALL) -> str:
     return train_script(
-        recipe, name=name, entry="next_token", inputs=inputs or windows(), small=small
+        recipe, name=name, entry="next_token", inputs=inputs or windows(), chosen=chosen
     )
 
 
@@ -51,9 +56,8 @@ def example(name: str) -> tuple[str, Recipe]:
     fitted = fit(recipe, module, diagnostics)
     diagnostics.raise_errors()
     inputs = inputs_of(module, dict(fitted.sizes), dict(fitted.fields), dict(fitted.ids))
-    small = small_params(module)
     written = train_script(
-        recipe, name=name, entry=module.name, inputs=inputs, small=small, source="model.nw"
+        recipe, name=name, entry=module.name, inputs=inputs, chosen=fitted.chosen, source="model.nw"
     )
     return written, recipe
 
@@ -87,11 +91,11 @@ def updated(module, steps=2):
     params = {
         "net": {"norm": {"scale": jnp.ones((3, 4))}, "w": jnp.ones((4, 4)), "bias": jnp.ones(4)}
     }
-    optimizer = module.optimizer()
+    optimizer = optax.with_extra_args_support(module.optimizer())
     state = optimizer.init(params)
     for _ in range(steps):
         grads = jax.tree.map(jnp.zeros_like, params)
-        updates, state = optimizer.update(grads, state, params)
+        updates, state = optimizer.update(grads, state, params, value=1.0)
         params = optax.apply_updates(params, updates)
     return params["net"]
 
@@ -129,14 +133,14 @@ NOT_DECAYED = ("net.norm.scale", "net.bias")
 
 
 def decayed(params):
-    """True for each parameter that weight decay shrinks: those of two or more dims."""
+    """True for each parameter that weight decay shrinks."""
     return jax.tree.map_with_path(
         lambda path, _: ".".join(key.key for key in path) not in NOT_DECAYED, params
     )
 
 
 def optimizer():
-    """The optimizer, its learning rate by the schedule warmup_cosine; gradients are clipped."""
+    """The optimizer; its learning rate goes by warmup_cosine, and gradients are clipped."""
     rate = optax.warmup_cosine_decay_schedule(
         peak_value=0.003, init_value=0.0, warmup_steps=6, decay_steps=60, end_value=0.0003
     )
@@ -179,6 +183,88 @@ if __name__ == "__main__":
 '''
 
 
+GROUPED = Chosen(
+    groups=(("embedding", ("net.embed",)), ("small", ("net.norm.scale", "net.bias"))),
+    undecayed=("net.norm.scale", "net.bias"),
+)
+
+
+def grouped() -> Recipe:
+    """A recipe with two groups, one of them with everything of its own."""
+    small = Group(
+        ("**.scale", "**.bias"), name="sgd", learning_rate=0.1, schedule=Schedule("constant"),
+        clip=0.5, before=(Transformation("centralize"),), options=(("momentum", 0.9),),
+    )  # fmt: skip
+    chosen = Optimizer(
+        "adamw", 3e-3, 1.0, options=(("weight_decay", 0.1),),
+        schedules=(("weight_decay", Schedule("linear")),),
+        before=(Transformation("adaptive_grad_clip", (("clipping", 0.01),)),),
+        after=(Transformation("keep_params_nonnegative"),),
+    )  # fmt: skip
+    wsd = Schedule("warmup_stable_decay", (("warmup_steps", 6), ("decay_steps", 20)))
+    groups = (("embedding", Group(("net.embed",), factor=0.1)), ("small", small))
+    return replace(text(optimizer=chosen, schedule=wsd), groups=groups)
+
+
+def test_groups_are_written_as_optax_has_them():
+    written = script(grouped(), chosen=GROUPED)
+    assert GROUPS_EXPECTED in written
+
+
+GROUPS_EXPECTED = '''\
+GROUPS = {
+    "embedding": ("net.embed",),
+    "small": ("net.norm.scale", "net.bias"),
+}
+
+
+def group(params):
+    """The group of each parameter; "default" for those that are in none."""
+    of = {path: name for name, paths in GROUPS.items() for path in paths}
+    return jax.tree.map_with_path(
+        lambda path, _: of.get(".".join(key.key for key in path), "default"), params
+    )
+
+
+def optimizer():
+    """The optimizer; its learning rate goes by warmup_stable_decay, and gradients are clipped."""
+    rate = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, 0.003, 6),
+            optax.constant_schedule(0.003),
+            optax.linear_schedule(0.003, 0.0, 20),
+        ],
+        boundaries=[6, 40],
+    )
+    weight_decay = optax.linear_schedule(init_value=0.1, end_value=0.0, transition_steps=60)
+    small_rate = optax.constant_schedule(0.1)
+
+    @optax.inject_hyperparams  # so that its state says which learning rate is in effect
+    def adamw(learning_rate, weight_decay):
+        return optax.adamw(learning_rate, weight_decay=weight_decay)
+
+    @optax.inject_hyperparams
+    def embedding(learning_rate, weight_decay):
+        return optax.adamw(learning_rate, weight_decay=weight_decay)
+
+    @optax.inject_hyperparams
+    def small(learning_rate):
+        return optax.sgd(learning_rate, momentum=0.9)
+
+    groups = {
+        "default": adamw(rate, weight_decay=weight_decay),
+        "embedding": embedding(lambda step: 0.1 * rate(step), weight_decay=weight_decay),
+        "small": optax.chain(optax.clip_by_global_norm(0.5), optax.centralize(), small(small_rate)),
+    }
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adaptive_grad_clip(clipping=0.01),
+        optax.partition(groups, group),
+        optax.keep_params_nonnegative(),
+    )
+'''
+
+
 def test_nothing_but_the_recipe_decides_the_text():
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -207,13 +293,16 @@ def variants():
     for name in SCHEDULES:
         yield name, script(text(schedule=schedule_of(name)))
     for name in OPTIMIZERS:
-        options = tuple((k, v) for k, v in OPTIMIZERS[name].items() if v is not None)
-        chosen = Optimizer(name, clip=0.5, decay_on="all", options=options)
-        yield f"optimizer_{name}", script(text(optimizer=chosen))
+        chosen = Optimizer(name, clip=0.5, decay_on="all", options=options_of(name))
+        yield f"optimizer_{name}", script(text(optimizer=chosen), chosen=NONE)
+    yield "groups", script(grouped(), chosen=GROUPED)
     long = tuple(f"network.blocks.attention_{i}.norm.scale" for i in range(9))
-    yield "long", script(text(), small=long)
-    yield "one", script(text(), small=("network.norm",))
-    yield "one_long", script(text(), small=("network." + "block." * 14 + "scale",))
+    yield "long", script(text(), chosen=Chosen(undecayed=long))
+    yield "one", script(text(), chosen=Chosen(undecayed=("network.norm",)))
+    yield (
+        "one_long",
+        script(text(), chosen=Chosen(undecayed=("network." + "block." * 14 + "scale",))),
+    )
     yield "strange", script(text(), windows('a"b', "é😀"), name='a "quoted" name\\ """ {} 😀')
     yield (
         "mesh",
@@ -221,9 +310,17 @@ def variants():
     )
 
 
+def options_of(name: str) -> tuple[tuple[str, Any], ...]:
+    """All options of an optimizer, with optax's defaults."""
+    options = {k: 0 if v == REQUIRED else v for k, v in OPTIMIZERS[name].items()}
+    return tuple((k, v) for k, v in options.items() if v is not None)
+
+
 def schedule_of(name: str) -> Schedule:
     given = {"warmup_steps": 5, "decay_rate": 0.9, "power": 2.0}
-    given["boundaries_and_scales"] = ((20, 0.5), (40, 0.1))
+    given |= {"boundaries_and_scales": ((20, 0.5), (40, 0.1)), "interpolate_type": "cosine"}
+    given |= {"cycles": (20, 40), "boundaries": (20,), "decay_steps": 10}
+    given["schedules"] = (Schedule("cosine"), Schedule("linear", (("init_value", 0.1),)))
     needed = [k for k, v in SCHEDULES[name].options.items() if v == REQUIRED]
     return Schedule(name, tuple((k, given[k]) for k in needed))
 
@@ -258,7 +355,7 @@ def test_decay_leaves_out_small_parameters_even_where_they_are_stacked(tmp_path,
         and (left["norm"]["scale"] == 1).all()
         and (left["bias"] == 1).all()
     )
-    everything = script(text(optimizer=replace(chosen, decay_on="all")))
+    everything = script(text(optimizer=replace(chosen, decay_on="all")), chosen=NONE)
     assert "decayed" not in everything
     left = updated(loaded(everything, tmp_path, monkeypatch))
     assert float(left["norm"]["scale"][0, 0]) < 1 and float(left["bias"][0]) < 1
@@ -266,9 +363,9 @@ def test_decay_leaves_out_small_parameters_even_where_they_are_stacked(tmp_path,
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_builds_and_updates(name, tmp_path, monkeypatch):
-    options = tuple((k, v) for k, v in OPTIMIZERS[name].items() if v is not None)
     recipe = text(
-        optimizer=Optimizer(name, clip=1.0, options=options), schedule=schedule_of("cosine")
+        optimizer=Optimizer(name, clip=1.0, options=options_of(name)),
+        schedule=schedule_of("cosine"),
     )
     updated(loaded(script(recipe), tmp_path, monkeypatch))
 
@@ -316,9 +413,10 @@ def test_text_from_a_recipe_stays_text(tmp_path, monkeypatch):
 def test_settings_stand_there_only_where_they_differ():
     assert "Settings" not in script(text())
     train = Train(batch=4, steps=60, freeze=("net.embed",), ema=0.999)
+    chosen = Chosen(frozen=("net.embed",))
     recipe = Recipe(Data("text", str(SHAKESPEARE)), train=train, precision=Precision("float16"))
     written = train_script(
-        recipe, name="sheep", entry="next_token", inputs=windows(), microbatches=2
+        recipe, name="sheep", entry="next_token", inputs=windows(), chosen=chosen, microbatches=2
     )
     assert "from runtime import Job, Settings, data, main\n" in written
     expected = 'microbatches=2, loss_scale="dynamic", frozen=("net.embed",), ema=0.999'
