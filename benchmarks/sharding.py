@@ -1,9 +1,10 @@
 """What sharded Shakespeare moves between devices, against what it must move.
 
-Emits the program for each placement, compiles its training step for 8 forced host devices, and adds
-up the collectives in the compiled HLO, those inside loops as often as they run. Nothing is run.
+Emits the program for each placement, compiles its training step for 8 forced host devices, or with
+`--tpu` for the 8 chips of a TPU v5e, which need not be there, and adds up the collectives in the
+compiled HLO, those inside loops as often as they run. Nothing is run.
 
-    python benchmarks/sharding.py [--list] [NAME ...]
+    python benchmarks/sharding.py [--list] [--tpu] [NAME ...]
 
 `docs/sharding.md` explains the columns.
 """
@@ -15,12 +16,15 @@ import importlib.util
 import math
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 DEVICES = 8
+TPU = "v5e:2x4"
 MODEL = Path(__file__).parent.parent / "examples/shakespeare/model.nw"
 
 # Counting
@@ -31,12 +35,14 @@ class Collective:
     """A collective of a compiled program.
 
     Attributes:
-        kind: its opcode.
+        kind: its opcode, or `reduce-scatter` for an all-reduce that the compiler has fused with
+            the cutting of its result, as that for TPUs does.
         shape: the shapes that it gives, as printed.
         group: among how many devices it runs.
         times: how often it runs in a step.
         bytes: what each device sends in a step, over a ring.
-        buffer: the bytes of its larger side, as often as it runs.
+        scattered: the same if all-reduces of which each device reads its part alone, and no other
+            does, were reduce-scatters.
         source: the JAX operation that it comes from.
     """
 
@@ -45,8 +51,26 @@ class Collective:
     group: int
     times: int
     bytes: float
-    buffer: int
+    scattered: float
     source: str
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A line of a compiled program, and the computation that it stands in."""
+
+    body: str
+    name: str
+    shape: str
+    opcode: str
+    given: str
+    rest: str
+    root: bool
+
+    @property
+    def operands(self) -> list[str]:
+        """The names of the values that it takes."""
+        return re.findall(r"%([\w.\-]+)", self.given)
 
 
 KINDS = (
@@ -58,75 +82,148 @@ KINDS = (
     "collective-permute",
     "collective-broadcast",
 )
-_START = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
-_WHILE = re.compile(r" while\(.*body=%?([\w.\-]+)")
-_TIMES = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+_LINE = re.compile(r"  (ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\(([^)]*)\)(.*)")
 _CALLED = re.compile(
     r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)|branch_computations=\{([^}]*)\}"
 )
 _SHAPE = re.compile(r"(pred|[a-z]+\d+)[\w]*\[([\d,]*)\]")
+FUSED = "all-reduce-scatter"  # the names of such computations begin with it
+# What an array may pass through on its way to being cut: the parts of it stay apart.
+ALIKE = ("add", "bitcast", "copy", "divide", "multiply", "select", "transpose")
 
 
-def collectives(hlo: str) -> list[Collective]:
+class Compiled:
     """The collectives of a compiled program, from its text.
 
     Raises:
         ValueError: a loop with one does not say how often it runs, or a group is not understood.
     """
-    bodies, entry = _computations(hlo)
-    return list(_walk(bodies, entry, 1))
+
+    def __init__(self, hlo: str):
+        self.bodies: dict[str, list[Instruction]] = {}
+        entry = current = ""
+        for line in hlo.splitlines():
+            head = re.match(r"(ENTRY )?%?([\w.\-]+) .*\{$", line)
+            if head:
+                current = head[2]
+                self.bodies[current] = []
+                entry = current if head[1] else entry
+            elif current and (found := _LINE.match(line)):
+                root, *parts = found.groups()
+                self.bodies[current].append(Instruction(current, *parts, root=bool(root)))
+        self._chains: set[str] = set()
+        self.collectives = list(self._walk(entry, 1))
+
+    def _walk(self, name: str, times: int | None) -> Iterator[Collective]:
+        for line in self.bodies[name]:
+            kind = line.opcode.removesuffix("-start")
+            if kind in KINDS and not self._seen(line):
+                if times is None:
+                    raise ValueError(f"a loop around {line.name} does not say how often it runs")
+                yield self._collective(line, kind, times)
+            if line.opcode == "while":
+                trips = self._trips(line)
+                inner = times * trips if trips is not None and times is not None else None
+                body = re.search(r"body=%?([\w.\-]+)", line.rest)
+                assert body is not None
+                yield from self._walk(body[1], inner)
+                continue
+            for one, several in _CALLED.findall(line.rest):
+                for called in [one] if one else re.findall(r"[\w.\-]+", several):
+                    yield from self._walk(called, times)
+
+    def _seen(self, line: Instruction) -> bool:
+        """Whether it is another part of a collective that runs beside computations.
+
+        The compiler for TPUs puts such a one into all the fusions that it goes on in.
+        """
+        chain = re.search(r"channel_id=(\d+).*chain_id=", line.rest)
+        if chain is None:
+            return False
+        seen = chain[1] in self._chains
+        self._chains.add(chain[1])
+        return seen
+
+    def _trips(self, loop: Instruction) -> int | None:
+        """How often a loop runs: as it says itself, or as its condition does, counting from 0."""
+        known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.rest)
+        if known:
+            return int(known[1])
+        named = re.search(r"condition=%?([\w.\-]+)", loop.rest)
+        lines = {line.name: line for line in self.bodies[named[1]]} if named else {}
+        root = next((line for line in lines.values() if line.root), None)
+        if root is None or root.opcode != "compare" or "direction=LT" not in root.rest:
+            return None
+        bounds = [lines[n].given for n in root.operands if lines[n].opcode == "constant"]
+        return int(bounds[0]) if bounds else None
+
+    def _collective(self, line: Instruction, kind: str, times: int) -> Collective:
+        group = _group(line.rest)
+        part = (group - 1) / group
+        if kind == "all-reduce" and line.body.startswith(FUSED):
+            kind = "reduce-scatter"
+            size = _bytes(line.shape) / group
+        else:
+            size = _bytes(line.shape)
+        sent = {
+            "all-gather": size * part,
+            "all-reduce": 2 * size * part,
+            "reduce-scatter": size * (group - 1),  # the shape is that of one part
+            "all-to-all": size * part,
+        }.get(kind, float(size))
+        scattered = sent
+        if kind == "all-reduce":
+            scattered -= part * sum(self._cut(line, group))
+        said = re.search(r'op_name="([^"]*)"', line.rest)
+        source = said[1] if said else ""
+        return Collective(kind, line.shape, group, times, sent * times, scattered * times, source)
+
+    # Which arrays are only cut
+
+    def _cut(self, line: Instruction, group: int) -> Iterator[int]:
+        """The bytes of each array of an all-reduce of which one part is all that is read."""
+        shapes = [m[0] for m in _SHAPE.finditer(line.shape)]
+        if not line.shape.startswith("("):
+            if self._parts(line, shapes[0], group):
+                yield _bytes(shapes[0])
+            return
+        for one in self._users(line):
+            index = re.search(r"index=(\d+)", one.rest)
+            if one.opcode == "get-tuple-element" and index:
+                shape = shapes[int(index[1])]
+                if self._parts(one, shape, group):
+                    yield _bytes(shape)
+
+    def _parts(self, line: Instruction, shape: str, group: int) -> bool:
+        """Whether all uses of a value of this shape read one part of it, of as many as a group."""
+        if line.root:
+            return False
+        users = self._users(line)
+        return bool(users) and all(self._part(line, user, shape, group) for user in users)
+
+    def _part(self, line: Instruction, user: Instruction, shape: str, group: int) -> bool:
+        if user.opcode == "dynamic-slice":
+            return _bytes(user.shape) * group == _bytes(shape)
+        if user.opcode == "fusion":
+            called = re.search(r"calls=%?([\w.\-]+)", user.rest)
+            inside = self.bodies[called[1]] if called else []
+            numbers = [str(i) for i, name in enumerate(user.operands) if name == line.name]
+            taken = [p for p in inside if p.opcode == "parameter" and p.given in numbers]
+            return bool(taken) and all(self._parts(p, shape, group) for p in taken)
+        return user.opcode in ALIKE and self._parts(user, shape, group)
+
+    def _users(self, line: Instruction) -> list[Instruction]:
+        return [other for other in self.bodies[line.body] if line.name in other.operands]
 
 
-def moved(found: list[Collective]) -> float:
+def moved(found: Sequence[Collective]) -> float:
     """The bytes that each device sends in a step."""
     return sum(c.bytes for c in found)
 
 
-def _walk(bodies: Mapping[str, list[str]], name: str, times: int | None) -> Iterator[Collective]:
-    for line in bodies[name]:
-        start = _START.search(line)
-        if start is not None:
-            if times is None:
-                raise ValueError(f"a loop around it does not say how often it runs: {line[:200]}")
-            yield _collective(line, start[1], start[2], times)
-        loop = _WHILE.search(line)
-        if loop is not None:
-            known = _TIMES.search(line)
-            inner = times * int(known[1]) if known and times is not None else None
-            yield from _walk(bodies, loop[1], inner)
-            continue
-        for one, several in _CALLED.findall(line):
-            for called in [one] if one else re.findall(r"[\w.\-]+", several):
-                yield from _walk(bodies, called, times)
-
-
-def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
-    bodies: dict[str, list[str]] = {}
-    entry = current = ""
-    for line in hlo.splitlines():
-        head = re.match(r"(ENTRY )?%?([\w.\-]+) .*\{$", line)
-        if head:
-            current = head[2]
-            bodies[current] = []
-            entry = current if head[1] else entry
-        elif current and line.startswith("  "):
-            bodies[current].append(line)
-    return bodies, entry
-
-
-def _collective(line: str, shape: str, kind: str, times: int) -> Collective:
-    size, group = _bytes(shape), _group(line)
-    part = (group - 1) / group
-    sent = {
-        "all-gather": size * part,
-        "all-reduce": 2 * size * part,
-        "reduce-scatter": size * (group - 1),  # the shape is that of one part
-        "all-to-all": size * part,
-    }.get(kind, float(size))
-    buffer = size * group if kind == "reduce-scatter" else size
-    source = re.search(r'op_name="([^"]*)"', line)
-    said = source[1] if source else ""
-    return Collective(kind, shape, group, times, sent * times, buffer * times, said)
+def scattered(found: Sequence[Collective]) -> float:
+    """The same where all-reduces that are cut at once count as reduce-scatters."""
+    return sum(c.scattered for c in found)
 
 
 def _bytes(shape: str) -> int:
@@ -250,19 +347,42 @@ def optimizer():
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
 
 
-def compiled(model, axes: Mapping[str, int], batch: int, length: int) -> tuple[str, object]:
-    """The HLO of a training step, and the parameters' shapes."""
+def compiled(
+    model, axes: Mapping[str, int], batch: int, length: int, devices: Sequence | None = None
+) -> tuple[str, object]:
+    """The HLO of a training step, for these devices or those that are here, and the parameters."""
     import jax
     from jax.sharding import NamedSharding
     from netwright.runtime.step import build
 
-    program = build(model, optimizer(), axes)
+    found = jax.devices() if devices is None else devices
+    with mock.patch("jax.devices", lambda: found):
+        program = build(model, optimizer(), axes)
     mesh = program.placement.mesh
     fields = {
         name: jax.ShapeDtypeStruct((batch, length), "int32", sharding=NamedSharding(mesh, spec))
         for name, spec in model.BATCH_SPECS.items()
     }
     return program.step.lower(program.abstract, fields).compile().as_text(), program.abstract.params
+
+
+def tpu() -> Sequence:
+    """The chips of a TPU that is not here: its compiler is what counts."""
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nothing is to be asked of a cloud
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    # Products of float32 numbers are made in bfloat16 there unless this is said.
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    from jax.experimental import topologies
+
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=TPU).devices
+    except Exception as error:  # its kind depends on what is missing
+        sys.exit(
+            f"the compiler for TPUs is not there: {error}\n"
+            "It comes with an extra, for Linux, that is best put into an environment of its own:\n"
+            "  python3 -m venv tpu && tpu/bin/pip install -e '.[tpu]'\n"
+            "  tpu/bin/python benchmarks/sharding.py --tpu fsdp"
+        )
 
 
 # Closed forms: bytes that each device must send in a step, over rings
@@ -305,30 +425,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}")
     parser.add_argument("--list", action="store_true", help="print every collective")
+    parser.add_argument(
+        "--tpu", action="store_true", help=f"compile for a TPU {TPU} in place of CPUs"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)
     chosen = parser.parse_args()
+    wrong = [name for name in chosen.names if name not in CASES]
+    if wrong:
+        parser.error(f"no placement is called {wrong[0]!r}; there are {', '.join(CASES)}")
     flag = f"--xla_force_host_platform_device_count={DEVICES}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
     os.environ["JAX_PLATFORMS"] = "cpu"
-    print(f"{'':24}{'moved':>12}{'closed form':>14}{'ratio':>8}{'with r-s':>12}{'ratio':>8}")
+    devices = tpu() if chosen.tpu else None
+    if not chosen.tpu:
+        print(f"{'':24}{'all-reduces as they are':>34}{'as reduce-scatters where cut':>34}")
+    print(f"{'':24}" + (2 - chosen.tpu) * f"{'moved':>12}{'closed form':>14}{'ratio':>8}")
     for name in chosen.names or CASES:
         case = CASES[name]
         model = imported(emit(case, chosen.batch, chosen.length), f"model_{len(name)}")
-        hlo, params = compiled(model, case.axes, chosen.batch, chosen.length)
-        found = collectives(hlo)
-        scattered, reduced = closed_forms(name, params, chosen.batch, chosen.length)
-        total = moved(found)
-        print(
-            f"{name:24}{total / 1e3:9.1f} kB{reduced / 1e3:11.1f} kB{total / reduced:8.3f}"
-            f"{scattered / 1e3:9.1f} kB{total / scattered:8.3f}",
-            flush=True,
-        )
+        hlo, params = compiled(model, case.axes, chosen.batch, chosen.length, devices)
+        found = Compiled(hlo).collectives
+        by_scatter, by_reduce = closed_forms(name, params, chosen.batch, chosen.length)
+        sums = [(moved(found), by_reduce), (scattered(found), by_scatter)]
+        if chosen.tpu:  # its compiler makes reduce-scatters
+            sums = [(moved(found), by_scatter)]
+        line = f"{name:24}"
+        for total, form in sums:
+            line += f"{total / 1e3:9.1f} kB{form / 1e3:11.1f} kB{total / form:8.3f}"
+        print(line, flush=True)
         if chosen.list:
             for c in sorted(found, key=lambda c: -c.bytes):
                 shape = re.sub(r"\{[^}]*\}", "", c.shape)
                 print(f"  {c.bytes / 1e3:9.1f} kB  {c.kind} of {c.group}, {c.times} times  {shape}")
-                print(f"                {c.source[-100:]}")
+                print(f"  {c.scattered / 1e3:9.1f} kB    {c.source[-100:]}")
 
 
 if __name__ == "__main__":

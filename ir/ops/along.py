@@ -23,7 +23,7 @@ from .shape import (
 from .structure import literal
 
 
-def _along_order(op: Op, orders: tuple[Order, ...]) -> Orders:
+def along_arrow_order(op: Op, orders: tuple[Order, ...]) -> Orders:
     """The dim left of the arrow apart, and the one right of it in its place."""
     ((old,), (new,)) = arrow_of(op)
     order = apart(orders[0], (old,))
@@ -66,7 +66,7 @@ shape_op(
     options={"start": Option(0, ("int",))},
     brackets=Brackets(arrows=(1, 1), dots=False),
     arrow=_slice_arrow,
-    order=_along_order,
+    order=along_arrow_order,
 )
 
 
@@ -125,7 +125,7 @@ shape_op(
     },
     brackets=Brackets(arrows=(1, 1), dots=False),
     arrow=_pad_arrow,
-    order=_along_order,
+    order=along_arrow_order,
     linear=False,
 )
 

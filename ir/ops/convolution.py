@@ -14,14 +14,15 @@ from .product import product_dtype
 from .shape import Orders, needs
 from .window import (
     PADS,
-    attributes,
     check_floats,
+    continued,
     padded,
     steps,
     tuple_of,
     window_arrow,
     windowed,
     windows,
+    with_continued,
 )
 
 # conv and conv_transpose
@@ -105,12 +106,13 @@ def _conv_source(c: Source) -> str:
         x, padding = padded(c, r.spatial)
         w, strides = c.arg(1), tuple_of(stride)
     else:
-        x, strides = c.arg(0), tuple_of([1] * rank)
+        x, strides = with_continued(c), tuple_of([1] * rank)
         w = f"{c.arg(1, Levels.ATOM)}[{', '.join(['::-1'] * rank)}]"
-        ends, found = [], windows(c.op)
-        for y, k, step in zip(r.spatial, r.kernel, dilation, strict=True):
-            reach = (k.size - 1) * step
-            before, after = reach - found[y].before, reach - found[y].after
+        ends, found, again = [], windows(c.op), continued(c.op)
+        for y, k, wide, step in zip(r.spatial, r.kernel, stride, dilation, strict=True):
+            reach, (first, last) = (k.size - 1) * step, again.get(y, (0, 0))
+            before = reach - found[y].before - first * wide
+            after = reach - found[y].after - last * wide
             ends.append(f"({c.size(before)}, {c.size(after)})")
         padding = tuple_of(ends)
         if set(stride) != {1}:
@@ -155,6 +157,7 @@ def _transpose_meaning(np, args, op):
         for i in range(array.shape[0]):
             for j in range(array.shape[1]):
                 at = i * strides[y] + j * dilations[y] - before.value
+                at = at % out.value if op.get("pad") == "circular" else at
                 if 0 <= at < out.value:
                     result[at] += array[i, j]
         array = result
@@ -168,14 +171,12 @@ def _conv_flops(types: tuple[Type, ...], op: Op) -> Size:
 
 
 def kept_by_window(op: Op, types: tuple[Type, ...], wants: tuple[bool, ...]) -> tuple[Keep, ...]:
-    found, pad = [], attributes(op)["pad"]
+    found = []
     if wants[1]:
-        x = types[0]
-        if pad in ("circular", "reflect"):
-            ends = windows(op)
+        x, ends = types[0], continued(op)
+        if ends:
             dims = [
-                Dim(-1 - d.id, d.name, d.size + ends[d].before + ends[d].after) if d in ends else d
-                for d in x.dims
+                Dim(-1 - d.id, d.name, d.size + sum(ends[d])) if d in ends else d for d in x.dims
             ]
             found.append(Keep("internal", type=x.with_dims(dims)))
         else:
@@ -187,7 +188,7 @@ def kept_by_window(op: Op, types: tuple[Type, ...], wants: tuple[bool, ...]) -> 
 
 
 def _convolution(name: str, doc: str, meaning) -> None:
-    words = PADS if name == "conv" else ("same", "valid", "causal")
+    words = PADS if name == "conv" else tuple(pad for pad in PADS if pad != "reflect")
     register(
         OpDef(
             name,
@@ -232,6 +233,6 @@ _convolution(
     "w[ky] to the result at stride·y + dilation·ky - before. Its size is (Y - 1)·stride + (Ky - "
     "1)·dilation + 1, of which `pad` cuts ends: none (`valid`), a number at each, a pair of "
     "numbers, or as many as leave Y·stride, evenly (`same`, an odd remainder at the end) or at "
-    "the end (`causal`).",
+    "the end (`causal`); `circular` adds to the other end what `same` cuts.",
     _transpose_meaning,
 )

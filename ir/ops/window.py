@@ -114,9 +114,9 @@ def window_transposed(attrs: Mapping[str, object], size: Size, kernel: Size, nam
     whole = (size - 1) * stride + span
     if pad == "valid":
         return Window(whole, Size.of(0), Size.of(0))
-    if pad in ("same", "causal"):
+    if pad in ("same", "causal", "circular"):
         total = span - stride
-        before = maximum(total, 0) // 2 if pad == "same" else Size.of(0)
+        before = Size.of(0) if pad == "causal" else maximum(total, 0) // 2
         return Window(size * stride, before, total - before)
     if isinstance(pad, str):
         raise ShapeError("option-out-of-range", f"conv_transpose has no pad = {pad}")
@@ -185,6 +185,26 @@ def fixed(name: str, dim: Dim) -> None:
         )
 
 
+def continued(op: Op) -> dict[Dim, tuple[Size, Size]]:
+    """How many elements of x stand again before and after it, where `pad` goes on with x itself.
+
+    Dims to which none are added are left out.
+    """
+    if attributes(op)["pad"] not in ("circular", "reflect"):
+        return {}
+    found = windows(op)
+    ends = {y: (window.before, window.after) for y, window in found.items()}
+    if op.name == "conv_transpose":
+        # Those that reach the result: stride·y + dilation·ky - before is in [0, Y·stride).
+        spatial = [y for (y, _), _ in op["arrows"]]
+        strides, dilations = (steps(op, name, spatial) for name in ("stride", "dilation"))
+        for ((y, k), _), stride, dilation in zip(op["arrows"], strides, dilations, strict=True):
+            before = found[y].before
+            reach = (k.size - 1) * dilation - before
+            ends[y] = (reach // stride, (before + (stride - 1)) // stride)
+    return {y: end for y, end in ends.items() if end != (0, 0)}
+
+
 def check_floats(op: Op, types: Sequence[Type]) -> None:
     for i, type_ in enumerate(types):
         if type_.kind != "float":
@@ -198,14 +218,22 @@ def tuple_of(items: Sequence[object]) -> str:
 def padded(c: Source, spatial: Sequence[Dim]) -> tuple[str, str]:
     """Source of x, padded where lax has no such padding, and of the padding that is left to do."""
     found, pad = windows(c.op), attributes(c.op)["pad"]
-    x = c.arg(0)
+    x = with_continued(c)
     if pad in ("same", "valid"):
         return x, f'"{str(pad).upper()}"'
-    ends = {d: (c.size(found[d].before), c.size(found[d].after)) for d in spatial}
     if pad in ("circular", "reflect"):
-        mode = "wrap" if pad == "circular" else "reflect"
-        return f'jnp.pad({x}, {pad_widths(c.orders[0], ends)}, mode="{mode}")', '"VALID"'
-    return x, tuple_of([f"({a}, {b})" for a, b in ends.values()])
+        return x, '"VALID"'
+    ends = [(c.size(found[d].before), c.size(found[d].after)) for d in spatial]
+    return x, tuple_of([f"({a}, {b})" for a, b in ends])
+
+
+def with_continued(c: Source) -> str:
+    """Source of x, with what `continued` tells."""
+    ends = {d: (c.size(a), c.size(b)) for d, (a, b) in continued(c.op).items()}
+    if not ends:
+        return c.arg(0)
+    mode = "wrap" if attributes(c.op)["pad"] == "circular" else "reflect"
+    return f'jnp.pad({c.arg(0)}, {pad_widths(c.orders[0], ends)}, mode="{mode}")'
 
 
 def windowed(np, x: Named, op: Op, fill: float = 0.0) -> Named:

@@ -55,6 +55,8 @@ CASES = register_cases(
     Case("pad", "[B, S, D]", arrows=arrow("S", "Y:6"), before=1, after=2),
     Case("pad", "[S]", arrows=arrow("S", "T"), before=1, after=0, value=-2.5),
     Case("pad", "bool[S]", arrows=arrow("S", "T"), after=1),
+    Case("glu", "[B, F, D]", arrows=arrow("F", "E")),
+    Case("glu", "int[F]", arrows=arrow("F", "E"), tolerance=1e-6),
     Case("flip", "[B, S, D]", dims=dims("S")),
     Case("flip", "[B, S, D]", dims=dims("B S")),
     Case("roll", "[B, S, D]", dims=dims("S"), shift=2),

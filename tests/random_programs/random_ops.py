@@ -332,6 +332,17 @@ def slice_(d: Draft, name: str):
     return d.put(name, x, arrows=(((old,), (new,)),), exact=d.exact(x), **attrs)
 
 
+@drawn("glu")
+def glu(d: Draft, name: str):
+    x = with_dims(d, level=1)
+    even = [t for t in d.dims(x) if d.n(t) % 2 == 0]
+    if not even:
+        return None
+    old = d.rng.choice(even)
+    new = arrows(d, name, [old], [None])
+    return new and d.put(name, x, arrows=(((old,), new),), level=d.level(x) + 1)
+
+
 @drawn("pad")
 def pad(d: Draft, name: str):
     kind = d.rng.choice(("float", "float", "int"))
@@ -526,9 +537,9 @@ def conv(d: Draft, name: str):
     rest = [t for t in d.dims(x) if t not in slid]
     summed = some(d.rng, rest, 0, 1)
     paired = some(d.rng, [t for t in rest if t not in summed], 0, 1)
-    pads = ("same", "valid", "causal", 0, 1, (1, 0))
+    pads = ("same", "valid", "causal", "circular", 0, 1, (1, 0))
     if name == "conv":
-        pads += ("circular", "reflect")
+        pads += ("reflect",)
     attrs = {}
     if d.chance(0.8):
         attrs["pad"] = d.rng.choice(pads)

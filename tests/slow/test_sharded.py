@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,14 @@ BYTES = """
 for name, most in {bars!r}.items():
     case = sharding.CASES[name]
     model = sharding.imported(sharding.emit(case, 32, 128), "model")
-    hlo, params = sharding.compiled(model, case.axes, 32, 128)
-    found = sharding.collectives(hlo)
-    reduced = sharding.closed_forms(name, params, 32, 128)[1]
-    ratio = sharding.moved(found) / reduced
-    assert 0.9 <= ratio <= most, (name, ratio)
+    devices = sharding.tpu() if {tpu} else None
+    hlo, params = sharding.compiled(model, case.axes, 32, 128, devices)
+    found = sharding.Compiled(hlo).collectives
+    by_scatter, by_reduce = sharding.closed_forms(name, params, 32, 128)
+    totals = [(sharding.moved(found), by_scatter if {tpu} else by_reduce)]
+    totals += [(sharding.scattered(found), by_scatter)]
+    for total, form in totals:
+        assert 0.9 <= total / form <= most, (name, total, form)
 """
 
 
@@ -89,4 +93,10 @@ def test_losses_are_those_of_one_device(names):
 
 @pytest.mark.slow
 def test_no_more_moves_than_must():
-    run(BYTES, bars={"fsdp": 1.1})
+    run(BYTES, bars={"fsdp": 1.1}, tpu=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("libtpu") is None, reason="the compiler for TPUs is in jax[tpu]")
+def test_the_compiler_for_tpus_moves_no_more_either():
+    run(BYTES, bars={"fsdp": 1.1}, tpu=True)
