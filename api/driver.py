@@ -158,10 +158,11 @@ def pipeline() -> Pipeline:
     from .passes.layout import Layout
     from .passes.manager import Pipeline
     from .passes.precision import Precision
+    from .passes.remat import Remat
     from .passes.shard import Shard
     from .passes.simplify import Simplify
 
-    return Pipeline([Simplify(), Precision(), Shard(), Layout()])
+    return Pipeline([Simplify(), Precision(), Shard(), Remat(), Layout()])
 
 
 def compile_module(

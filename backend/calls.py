@@ -42,9 +42,45 @@ def callee(body: Body, op: Op) -> Callee:
 
 
 def acts(body: Body, op: Op) -> bool:
-    """Whether a call does more than give its results."""
+    """Whether a call does more than give its results, or takes more than an expression."""
     found = callee(body, op).effects
-    return found.state or found.metrics
+    return found.state or found.metrics or again(op)
+
+
+def again(op: Op) -> bool:
+    """Whether the plan has the body of a call run again for its gradient."""
+    return op.get("keeps") is not None
+
+
+def recomputed(body: Body, op: Op, function: str, more: str = "") -> str:
+    """Source of a function that is run again for its gradient, but for what the plan keeps.
+
+    Args:
+        more: further arguments of `jax.checkpoint`.
+    """
+    policies = "jax.checkpoint_policies"
+    kept, moved = (", ".join(map(quoted, op[names])) for names in ("keeps", "offloads"))
+    policy = ""
+    if op["keeps"] or op["offloads"]:
+        name = body.temporary("keep")
+        policy = f", policy={name}"
+        if op["offloads"]:
+            source = (
+                f"save_and_offload_only_these_names(names_which_can_be_saved=[{kept}], "
+                f'names_which_can_be_offloaded=[{moved}], offload_src="device", '
+                'offload_dst="pinned_host")'
+            )
+        else:
+            source = f"save_only_these_names({kept})"
+        body.emit(f"{name} = {policies}.{source}")
+    return f"jax.checkpoint({function}{policy}{more})"
+
+
+def tied(body: Body, names: list[str], sources: list[str], indent: str = "") -> None:
+    """Bind names to arrays whose gradients are to be ready together."""
+    body.model.use("tied")
+    left = f"{names[0]}," if len(names) == 1 else ", ".join(names)
+    body.emit(f"{indent}{left} = tied({', '.join(sources)})")
 
 
 def drawing_key(body: Body, op: Op) -> str:
@@ -94,10 +130,39 @@ def outputs(body: Body, called: Callee, copies: bool = False) -> list[str]:
 
 def call(body: Body, at: int, op: Op) -> None:
     """A call as a statement."""
-    code = source(body, op, [body.array(o) for o in op.operands])
+    operands = [body.array(o) for o in op.operands]
+    text = _recomputed_call(body, op, operands) if again(op) else source(body, op, operands).text
     names = [body.target(r, at) for r in op.results]
     names += outputs(body, callee(body, op))
-    body.emit(f"{', '.join(names)} = {code.text}", op)
+    body.emit(f"{', '.join(names)} = {text}", op)
+
+
+def _recomputed_call(body: Body, op: Op, operands: list[Code]) -> str:
+    """Source of a call whose body is run again; its arguments that have gradients are tied."""
+    called = callee(body, op)
+    found, child = called.effects, called.child
+    floats = [i for i, value in enumerate(called.inputs) if value.type.kind == "float"]
+    args = [o.text for o in operands]
+    names = [body.temporary(called.inputs[i].label or "x") for i in floats]
+    sources = [args[i] for i in floats]
+    for i, name in zip(floats, names, strict=True):
+        args[i] = name
+    if found.params:
+        names.insert(0, body.temporary("layer"))
+        sources.insert(0, f'params["{child}"]')
+    before = names[:1] if found.params else []
+    before += [body.function.state_of(child)] if found.state else []
+    if names:
+        tied(body, names, sources)
+    args = [*before, *args, *([key_for(body, op)] if found.key else [])]
+    function = recomputed(body, op, for_arrays(called))
+    return f"{function}({', '.join(args)})"
+
+
+def for_arrays(called: Callee) -> str:
+    """Source of a called function that takes nothing but arrays: `train` is none."""
+    train = called.effects.train or called.effects.key
+    return f"lambda *a: {called.function}(*a, train)" if train else called.function
 
 
 def each(body: Body, at: int, op: Op) -> None:
@@ -109,8 +174,9 @@ def each(body: Body, at: int, op: Op) -> None:
     args += [(body.function.state_of(child), True)] if found.state else []
     args += [(body.array(o).text, i in op["dealt"]) for i, o in enumerate(op.operands)]
     args += [(copy_keys(body, op, count), True)] if found.key else []
-    train = found.train or found.key
-    function = f"lambda *a: {called.function}(*a, train)" if train else called.function
+    function = for_arrays(called)
+    if again(op):
+        function = recomputed(body, op, function)
     axes = ", ".join("0" if dealt else "None" for _, dealt in args)
     axes += "," if len(args) == 1 else ""
     more = "" if any(dealt for _, dealt in args) else f", axis_size={count}"

@@ -53,6 +53,16 @@ def stacked(trees):
     """Equal trees as one, their arrays stacked."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 ''',
+    "tied": '''
+@jax.custom_vjp
+def tied(*given):
+    """What is given; no gradient of it goes on before all are there, for a weight's that is put
+    off would keep alive what it is made of."""
+    return given
+
+
+tied.defvjp(lambda *given: (given, None), lambda _, gradients: lax.optimization_barrier(gradients))
+''',
 }
 
 

@@ -14,7 +14,7 @@ RESERVED = {
     *keyword.softkwlist,
     *dir(builtins),
     *("jax", "jnp", "lax", "random", "P", "params", "state", "key", "train", "batch", "metrics"),
-    *("fold", "copy_keys", "copy_of", "joined", "stacked", "loss", "predict"),
+    *("fold", "copy_keys", "copy_of", "joined", "stacked", "tied", "loss", "predict"),
     *("init_params", "init_state", "checkpoint_name"),
     *HELPERS,
 }

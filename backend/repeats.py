@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..ir.core import Op
-from .calls import Callee, callee, copy_keys, outputs
+from .calls import Callee, again, callee, copy_keys, for_arrays, outputs, recomputed, tied
 from .loops import opening, packed, running
 from .metrics import report_child
 from .scope import Scope, words
@@ -48,14 +48,14 @@ def repeat(body: Body, at: int, op: Op) -> None:
     kept = {w for text in shared for w in words(text)}
     # Names inside a function may hide those around it, but for the ones that the call reads.
     scope = body.scope if unrolls else Scope(body.model.taken, body.scope, kept)
-    copy = _copy(body, op, operands, scope)
+    copy = _copy(body, op, operands, scope, unrolls)
     if unrolls:
         _unrolled(body, at, op, copy)
     else:
         _scanned(body, at, op, copy, scope)
 
 
-def _copy(body: Body, op: Op, operands: list[str], scope: Scope) -> Copy:
+def _copy(body: Body, op: Op, operands: list[str], scope: Scope, unrolls: bool) -> Copy:
     called, count = callee(body, op), body.function.dim(op["along"])
     found, child = called.effects, called.child
     copy = Copy(called, count)
@@ -78,8 +78,13 @@ def _copy(body: Body, op: Op, operands: list[str], scope: Scope) -> Copy:
     if found.key:
         args.append(dealt("layer_key", copy_keys(body, op, count)))
         copy.keys = 1
-    args += ["train"] if found.train or found.key else []
-    copy.call = f"{called.function}({', '.join(args)})"
+    if unrolls and again(op):
+        function = scope.temporary(f"{child}_again")
+        body.emit(f"{function} = {recomputed(body, op, for_arrays(called))}")
+    else:
+        function = called.function
+        args += ["train"] if found.train or found.key else []
+    copy.call = f"{function}({', '.join(args)})"
     copy.carry = [(names[a], operands[a]) for a in carried.values()]
     for i in range(len(op.results)):
         name = names[carried[i]] if i in carried else scope.temporary(f"y{i}" if i else "y")
@@ -103,6 +108,8 @@ def _scanned(body: Body, at: int, op: Op, copy: Copy, scope: Scope) -> None:
         body.emit(f"    {', '.join(copy.gives)} = {copy.call}")
         body.emit(f"    return {packed(names)}, {packed(copy.stacked)}")
     body.emit("")
+    if again(op):  # in a loop, nothing can merge what is computed twice
+        body.emit(f"{step} = {recomputed(body, op, step, ', prevent_cse=False')}")
     carried = dict(op["carried"])
     finals = [body.target(op.results[i], at) for i in carried]
     ys = [body.target(r, at) for i, r in enumerate(op.results) if i not in carried]
@@ -131,6 +138,10 @@ def _unrolled(body: Body, at: int, op: Op, copy: Copy) -> None:
     body.emit(f"for {number} in range({copy.count}):", op)
     for name, source in sources:
         body.emit(f"    {name} = copy_of({source}, {number})")
+    if again(op):
+        names = _differentiated(op, copy)
+        if names:
+            tied(body, names, names, "    ")
     body.emit(f"    {', '.join(copy.gives)} = {copy.call}")
     for name, given in zip(lists, copy.stacked, strict=True):
         body.emit(f"    {name}.append({given})")
@@ -148,3 +159,11 @@ def _unrolled(body: Body, at: int, op: Op, copy: Copy) -> None:
         body.function.child_state[copy.called.child] = extra.pop(0)
     if copy.called.effects.metrics:
         report_child(body, copy.called.child, extra.pop(0), copies=True)
+
+
+def _differentiated(op: Op, copy: Copy) -> list[str]:
+    """The names, in a loop over copies, of the parameters and of what is handed on."""
+    names = [copy.slices[0][0]] if copy.called.effects.params else []
+    for (name, _), (_, argument) in zip(copy.carry, op["carried"], strict=True):
+        names += [name] if copy.called.inputs[argument].type.kind == "float" else []
+    return names

@@ -91,9 +91,9 @@ def _keeps_away(user: Op, values: set[int]) -> bool:
 
 
 def named(op: Op) -> bool:
-    """Whether the model gives a name to what an op makes."""
+    """Whether the model gives a name to what an op makes, or the plan does."""
     label = op.result.label
-    return bool(label) and ":" not in label and "." not in label
+    return op.name == "name" or (bool(label) and ":" not in label and "." not in label)
 
 
 def reads(region: Region) -> list[int]:

@@ -322,6 +322,13 @@ class Module:
     def _by_path(self) -> dict[str, Instance]:
         return {i.path: i for i in self.instances}
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.instances, self.sizes, self.facts))
+
+    def __hash__(self) -> int:
+        return self._hash  # of a large tree, which caches ask for again and again
+
     def instance(self, path: str) -> Instance:
         """The instance at a path; KeyError if there is none."""
         return self._by_path[path]

@@ -45,6 +45,7 @@ class Decision:
 
 
 Decisions = tuple[Decision, ...]
+Table = dict[str, Decision]
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,13 @@ def find(decisions: Iterable[Decision], key: str) -> Decision | None:
     return next((d for d in decisions if d.key == key), None)
 
 
-def inherited(decisions: Iterable[Decision], key: str) -> Decision | None:
-    """The decision about this key, or else about the nearest instance around it, or the entry."""
-    table = {d.key: d for d in decisions}
+def inherited(decisions: Iterable[Decision] | Table, key: str) -> Decision | None:
+    """The decision about this key, or else about the nearest instance around it, or the entry.
+
+    Args:
+        decisions: as they are, or by key where much is asked of them.
+    """
+    table = decisions if isinstance(decisions, dict) else {d.key: d for d in decisions}
     path, slash, _ = key.partition("/")
     if slash and key in table:
         return table[key]

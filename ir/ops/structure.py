@@ -67,7 +67,8 @@ _structure(
     "call",
     "One call of a child. Attributes: `child`, `variant`, `occurrence` (how many calls came "
     "before), and `binding`: pairs of the id of a dim in the child and the dim here that stands "
-    "for it.",
+    "for it. Where the body is run again for the gradient, here or in copies: `keeps` and "
+    "`offloads`, the names of the values that stay, on the device and on the host.",
     ("arguments",),
 )
 _structure(
