@@ -1,0 +1,98 @@
+"""The policies that people pick from a menu, said of our graph: those of JAX, and MaxText's.
+
+MaxText names products by their part in a block. Here the part follows from the graph: of an
+instance with a softmax, products with weights that lead to it are those of queries, keys and
+values, the others give its output, and the last product of two values is its context; elsewhere
+products with weights that lead to another one are the inner ones of a feed-forward layer.
+
+Sources: `jax.checkpoint_policies`; MaxText, `remat_policy` in `configs/base.yml`.
+"""
+
+from __future__ import annotations
+
+from ..memory.graph import Node, Unit
+from .problem import Problem
+
+SOFTMAX = ("softmax", "attention", "log_softmax")
+PRODUCTS = ("product", "convolution")
+MAXTEXT: dict[str, tuple[str, ...]] = {
+    "full": (),
+    "minimal": ("query", "out", "inner", "outer", "other"),
+    "minimal_with_context": ("query", "context", "out", "inner", "outer", "other"),
+    "save_dot_with_context_except_mlp": ("query", "context", "out"),
+    "save_dot_except_mlp": ("query", "out"),
+    "save_dot_except_mlpwi": ("query", "out", "outer"),
+    "save_qkv_proj": ("query",),
+    "save_out_proj": ("out",),
+}
+"""MaxText's policies by the parts of a block whose products they keep."""
+
+
+def policies(unit: Unit, problem: Problem) -> dict[str, frozenset[str]]:
+    """By the name of a policy, the keys that it keeps."""
+    parts = _parts(unit)
+    key = {v: c.key for c in problem.candidates for v in c.values}
+
+    def keys(ids) -> frozenset[str]:
+        return frozenset(key[i] for i in ids if i in key)
+
+    products = [n.id for n in unit.values if _product(n)]
+    weighted = [i for part, ids in parts.items() if part not in ("context", "mixed") for i in ids]
+    found = {
+        "nothing_saveable": frozenset(),
+        "dots_saveable": keys(products),
+        "dots_with_no_batch_dims_saveable": keys(weighted),
+    }
+    for name, chosen in MAXTEXT.items():
+        found[f"MaxText {name}"] = keys(i for part in chosen for i in parts.get(part, ()))
+    return found
+
+
+def _product(node: Node) -> bool:
+    return node.family in PRODUCTS and node.alias_of is None and node.op != "attention"
+
+
+def _parts(unit: Unit) -> dict[str, list[int]]:
+    """The products of a block by their part in it."""
+    nodes = unit.values
+    reads = {n.id: [nodes[o].root for o in n.operands] for n in nodes}
+    after: dict[int, set[int]] = {}  # what a value leads to, within its instance
+    home = {n.id: n.key.rpartition("/")[0] for n in nodes}
+    for node in reversed(nodes):
+        for operand in reads[node.id]:
+            seen = after.setdefault(operand, set())
+            seen.add(node.root)
+            seen |= after.get(node.root, set())
+    parts: dict[str, list[int]] = {}
+    scores = {home[n.id] for n in nodes if n.op in SOFTMAX}
+    for node in filter(_product, nodes):
+        path, later = home[node.id], after.get(node.id, set())
+        weight = any(_weight(unit, o) for o in node.operands)
+        mine = [i for i in later if home[i] == path]
+        if not weight:
+            more = any(_product(nodes[i]) and nodes[i].id != node.id for i in mine)
+            soft = any(nodes[i].op in SOFTMAX for i in mine)
+            part = "context" if path in scores and not soft and more else "mixed"
+        elif path in scores:
+            inner = any(nodes[i].op in SOFTMAX or _mixed(unit, i) for i in mine)
+            part = "query" if inner else "out"
+        elif any(_product(nodes[i]) and not _mixed(unit, i) and i != node.id for i in mine):
+            part = "inner"
+        else:
+            part = "outer"
+        parts.setdefault(part, []).append(node.id)
+    return parts
+
+
+def _mixed(unit: Unit, id: int) -> bool:
+    """Whether a value is a product of values, none of them weights."""
+    node = unit.values[id]
+    return _product(node) and not any(_weight(unit, o) for o in node.operands)
+
+
+def _weight(unit: Unit, id: int) -> bool:
+    """Whether a value is a parameter, maybe converted or rearranged."""
+    node = unit.values[id]
+    while node.family == "layout" and node.operands:
+        node = unit.values[node.operands[0]]
+    return node.kind == "param"

@@ -1,0 +1,190 @@
+"""The search for what to keep, beside brute force and beside Checkmate."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import combinations
+
+import checkmate
+import netwright as nw
+import pytest
+from netwright import driver
+from netwright.ir.hardware import Hardware, hardware
+from netwright.ir.plan import Plan
+from netwright.passes.memory.graph import Node, Unit, build
+from netwright.passes.planner.frontier import frontier, stock
+from netwright.passes.planner.milp import Search
+from netwright.passes.planner.problem import Problem, problem
+from programs import EXAMPLES
+from test_remat import loaded
+
+GALLERY = EXAMPLES / "gallery"
+NAMES = 11
+BUDGETS = 16
+TEXT = {"B": 2, "S": 64}
+EXPERTS = """
+dims:
+    B, S
+    D = 32, F = 64, E = 4, N = 2, L = 2
+
+layer Experts[S, D, F, E, N](x: [..., S, D]) -> [..., S, D]:
+    param route: [D, E] = normal(0.1)
+    param up: [E, D, F] = normal(0.1)
+    param down: [E, F, D] = normal(0.1)
+    probs = softmax[E](dot[D](x, route))
+    weight, choice = top_k[E -> N](probs)
+    gate = sum[N](one_hot[E](choice) * weight)
+    y = dot[F](silu(dot[D](x, up)), down)
+    return x + dot[E](y, gate)
+
+model Net(x: [B, S, D]) -> [B, S, D]:
+    use blocks = repeat[L] Experts
+    return blocks(x)
+
+loss fit(x: [B, S, D]):
+    use net = Net
+    return mean[B, S, D](square(net(x)))
+"""
+BLOCKS = {
+    "mlp": ("mixer", "net.body.blocks", {"B": 2}, {}),
+    "mha": ("gpt2", "gpt.body.blocks", TEXT, {"D": 64, "L": 2, "G": 4, "V": 99}),
+    "gqa": ("llama3", "llama.body.blocks", TEXT, {"D": 64, "F": 96, "K": 8, "G": 2, "L": 2}),
+    "convolution": ("resnet50", "net.stage1.rest", {"B": 2}, {}),
+    "lstm": ("lstm_lm", "lm.body.above", TEXT, {"H": 32, "L": 3, "V": 99}),
+    "experts": (None, "net.blocks", TEXT, {}),
+}  # fmt: skip
+
+
+def unit(name: str, **sizes: int) -> Unit:
+    file, path, bound, settings = BLOCKS[name]
+    module = loaded(EXPERTS) if file is None else nw.load(GALLERY / f"{file}.nw", **settings).module
+    plan = Plan(sizes=tuple({**bound, **sizes}.items()))
+    graph = build(driver.compile_module(module, plan), plan)
+    found = [u for u in graph.units if u.kind == "repeat"]
+    return next((u for u in found if u.path == path), found[0])
+
+
+def few(question: Problem, names: int, seed: int) -> Problem:
+    """A problem with some of its candidates, among them the largest."""
+    by_size = sorted(question.candidates, key=lambda c: -c.bytes)
+    rest = by_size[names // 2 :]
+    chosen = by_size[: names // 2] + random.Random(seed).sample(
+        rest, min(len(rest), names - names // 2)
+    )
+    return replace(question, candidates=tuple(c for c in question.candidates if c in chosen))
+
+
+def subsets(question: Problem):
+    keys = [c.key for c in question.candidates]
+    for size in range(len(keys) + 1):
+        for chosen in combinations(keys, size):
+            yield chosen, question.outcome(chosen)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "convolution")) for n in BLOCKS]
+)
+def test_the_search_is_exact(name):
+    """Least time, and of the sets that take it the fewest bytes, as among all subsets."""
+    question = few(problem(unit(name), hardware("h100")), NAMES, seed=0)
+    every = [outcome for _, outcome in subsets(question)]
+    peaks = sorted({o.peak for o in every})
+    search = Search(question)
+    assert search.best(peaks[0] * 999 // 1000) is None
+    for index in range(BUDGETS):
+        budget = peaks[0] + (peaks[-1] - peaks[0]) * index // (BUDGETS - 1)
+        fitting = [o for o in every if o.peak <= budget]
+        least = min(o.seconds for o in fitting)
+        keys = search.best(budget)
+        assert keys is not None
+        found = question.outcome(keys)
+        assert found.peak <= budget
+        assert found.seconds == pytest.approx(least, rel=1e-5)
+        fewest = min(o.saved for o in fitting if o.seconds <= least * (1 + 1e-6))
+        assert found.saved <= fewest * (1 + 1e-6) + 1
+
+
+UNITS = Hardware("units", 1, (("float32", 1.0),), 1e12)
+
+
+def graph(reads: list[tuple[int, ...]], sizes: list[int]) -> Problem:
+    """A chain with skips: op i reads some before it, and its gradient keeps what it reads."""
+    nodes = tuple(
+        Node(
+            i, f"/{i}", "op", "value", "product", operands=r, first=i, bytes=sizes[i], flops=1,
+            keeps=r, differentiated=True,
+        )
+        for i, r in enumerate(reads)
+    )  # fmt: skip
+    asked = problem(Unit("", "entry", 1, nodes, ()), UNITS, stacked=False)
+    # As Checkmate has it, what an op's gradient gives is one node, and freed as one.
+    given = [sum(sizes[j] for j in r) for r in reads]
+    base = tuple(
+        (t, sum(given[k] for k in range(t, len(reads)) if reads[k] and min(reads[k]) <= t))
+        for t in range(len(reads))
+        if reads[t]
+    )
+    return replace(asked, base=base)
+
+
+def drawn(n: int, skips: int, seed: int):
+    rng = random.Random(seed)
+    reads: list[tuple[int, ...]] = [()] + [(i - 1,) for i in range(1, n)]
+    for _ in range(skips):
+        i = rng.randrange(2, n)
+        j = rng.randrange(max(0, i - 4), i - 1)
+        reads[i] = tuple(sorted({*reads[i], j}))
+    return reads
+
+
+def both(reads, sizes, budget, limit=60.0):
+    """The cost of a whole step: ours, and the best of all schedules."""
+    asked = graph(reads, sizes)
+    keys = Search(asked).best(budget)
+    n = len(reads)
+    ours = None if keys is None else n + (n - 1) + asked.outcome(keys).seconds
+    # Node n - 1 is the loss; behind it, one node for each op's gradient, the last op's first.
+    back = {k: n + (n - 1 - k) for k in range(1, n)}
+    nodes = list(reads)
+    weights = list(sizes)
+    for k in range(n - 1, 0, -1):
+        after = [back[r] for r in range(k + 1, n) if k in reads[r]]
+        nodes.append(tuple(sorted({*reads[k], *after})))
+        weights.append(sum(sizes[j] for j in reads[k]))
+    theirs, proven = checkmate.best(nodes, [1] * len(nodes), weights, budget, limit=limit)
+    return ours, theirs, proven
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "skips", "seed"), [(9, 0, 0), (9, 2, 1), (10, 3, 2)])
+def test_beside_checkmate(n, skips, seed):
+    reads = drawn(n, skips, seed)
+    sizes = [1] * n
+    asked = graph(reads, sizes)
+    most = asked.outcome([c.key for c in asked.candidates]).peak
+    compared = 0
+    for budget in range(3, most + 1):
+        ours, theirs, proven = both(reads, sizes, budget)
+        if ours is None or theirs is None or not proven:
+            continue
+        compared += 1
+        assert theirs <= ours + 1e-6, budget
+        assert ours <= 1.02 * theirs, (budget, ours, theirs)
+    assert compared
+
+
+def test_the_frontier_is_one_and_no_policy_beats_it():
+    block = unit("gqa", S=256)
+    question = problem(block, hardware("h100"))
+    points = frontier(block, question, points=8)
+    assert points[-1].policy == "everything_saveable" and points[-1].seconds == 0
+    assert any(p.policy == "" for p in points)
+    for p, q in combinations(points, 2):
+        assert (p.seconds - q.seconds) * (p.peak - q.peak) < 0 or (p.saved - q.saved) * (
+            p.peak - q.peak
+        ) < 0
+    for policy in stock(block, question):
+        assert any(p.seconds <= policy.seconds and p.peak <= policy.peak for p in points), (
+            policy.policy
+        )
