@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import jax
+import netwright as nw
 import numpy as np
 from jax._src.ad_checkpoint import saved_residuals
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
@@ -30,6 +33,14 @@ def emitted(module: Module, plan: Plan) -> ModuleType:
     exec(compile(text, "model.py", "exec"), made.__dict__)
     made.__dict__["SOURCE"] = text
     return made
+
+
+def loaded(text: str) -> Module:
+    """The module of a model's text."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.nw"
+        path.write_text(text)
+        return nw.load(path).module
 
 
 def bodies(module: Module) -> list[str]:

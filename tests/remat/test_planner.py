@@ -17,7 +17,7 @@ from netwright.passes.planner.frontier import frontier, stock
 from netwright.passes.planner.milp import Search
 from netwright.passes.planner.problem import Problem, problem
 from programs import EXAMPLES
-from test_remat import loaded
+from residuals import loaded
 
 GALLERY = EXAMPLES / "gallery"
 NAMES = 11

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from pathlib import Path
 
 import jax
 import netwright as nw
@@ -16,7 +15,7 @@ from netwright.ir.diagnostics import InputError
 from netwright.ir.plan import Decision, Plan, decide
 from netwright.ir.text import parse, show
 from programs import EXAMPLES
-from residuals import emitted, kept, run_again
+from residuals import emitted, kept, loaded, run_again
 from test_gallery import quick  # noqa: F401  (compiles without optimizing)
 
 SIZES = {"V": 32, "L": 3, "D": 16, "F": 24, "K": 8}
@@ -149,15 +148,6 @@ def test_what_is_simplified_away_cannot_be_kept():
         {"x": np.ones((2, 4), np.float32)},
     )
     assert kept(eqn)[0] == {"a"}
-
-
-def loaded(text: str):
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.nw"
-        path.write_text(text)
-        return nw.load(path).module
 
 
 def gradients(program, batch):
