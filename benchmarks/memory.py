@@ -5,10 +5,11 @@ Random configurations of models of the gallery are compiled for the CPU, never r
 `netwright.passes.memory` says without compiling. Each is compiled twice: in the *oracle* mode, in
 which XLA schedules for memory, and as XLA does by default.
 
-    python benchmarks/memory.py [--count 66] [--seed 1] [--measure] [--worst 10] [NAME ...]
+    python benchmarks/memory.py [--count 66] [--seed 1] [--measure] [--tpu] [--worst 10] [NAME ...]
 
 With `--measure`, what is not yet in `results/memory_xla.json` is compiled (a quarter of a minute
-each). `docs/memory.md` explains the columns.
+each). With `--tpu` it is eight configurations in bfloat16, compiled by the compiler of TPU v5e,
+which needs no TPU but its package (`pip install "jax[tpu]"`). `docs/memory.md` has more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import hashlib
 import json
 import os
 import random
+import statistics
 import subprocess
 import time
 from collections.abc import Mapping
@@ -164,8 +166,12 @@ def scale_of(config: Config) -> str | None:
     return "dynamic" if config.precision == "float16" else None
 
 
-def step_of(config: Config, module, plan):
-    """The lowered training step of a configuration, and the source of its model."""
+def step_of(config: Config, module, plan, device=None):
+    """The lowered training step of a configuration, and the source of its model.
+
+    Args:
+        device: to compile for; by default one of this machine.
+    """
     import jax
     import optax
     from netwright.backend.model import ModelWriter
@@ -182,16 +188,21 @@ def step_of(config: Config, module, plan):
     settings = Settings(microbatches=config.microbatches, loss_scale=scale_of(config))
     program = build(emitted, optimizer, dict(plan.mesh.axes) or None, settings)
     sizes = dict(config.batch)
+    single = None if device is None else jax.sharding.SingleDeviceSharding(device)
     batch = {}
     for value in module.instances[0].variants[0].inputs:
         shape = tuple(d.size.evaluate(sizes) for (d,) in value.order)
         dtype = {"int": "int32", "float": "float32", "bool": "bool"}[value.type.kind]
-        sharding = None
+        sharding = single
         if program.placement is not None:
             spec = program.placement.batch[value.label]
             sharding = jax.sharding.NamedSharding(program.placement.mesh, spec)
         batch[value.label] = jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-    return program.step.lower(program.abstract, batch), source
+    state = program.abstract
+    if device is not None:
+        place = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=single)  # noqa: E731
+        state = jax.tree.map(place, state)
+    return program.step.lower(state, batch), source
 
 
 def measure(config: Config, dump: str | None = None, modes=MODES) -> dict[str, Any]:
@@ -212,6 +223,51 @@ def measure(config: Config, dump: str | None = None, modes=MODES) -> dict[str, A
     return found
 
 
+TPU = (
+    ("gpt2", {"L": 12, "D": 512, "G": 8, "V": 8192, "Ctx": 512, "drop": 0.0}, {"B": 16, "S": 512}),
+    ("gpt2", {"L": 8, "D": 1024, "G": 8, "V": 16384, "Ctx": 512, "drop": 0.1}, {"B": 8, "S": 512}),
+    (
+        "llama3",
+        {"L": 12, "D": 512, "F": 1536, "G": 2, "R": 2, "K": 128, "V": 8192},
+        {"B": 16, "S": 512},
+    ),
+    (
+        "llama3",
+        {"L": 8, "D": 1024, "F": 3072, "G": 4, "R": 2, "K": 128, "V": 16384},
+        {"B": 4, "S": 1024},
+    ),
+    ("gemma", {"L": 10, "D": 512, "F": 2048, "R": 4, "K": 128, "V": 16384}, {"B": 8, "S": 512}),
+    ("bert", {"L": 12, "D": 512, "G": 4, "V": 8192, "Ctx": 512, "drop": 0.0}, {"B": 16, "S": 512}),
+    ("vit", {"L": 12, "D": 512, "G": 4, "Classes": 1000, "drop": 0.0}, {"B": 32}),
+    ("mixer", {"L": 12, "D": 512, "F": 2048, "M": 256}, {"B": 32}),
+)
+"""Configurations for the compiler of TPUs, in bfloat16: what fills its tiles of 8 x 128."""
+
+
+def tpu_configs() -> list[Config]:
+    """Those of `TPU`."""
+    items = lambda table: tuple(table.items())  # noqa: E731
+    return [Config(m, items(s), items(b), "bfloat16", mesh="") for m, s, b in TPU]
+
+
+def measure_tpu(config: Config, dump: str | None = None) -> dict[str, Any]:
+    """What the compiler of TPU v5e plans, where its package (libtpu) is installed."""
+    from jax.experimental import topologies
+
+    topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
+    lowered, source = step_of(config, module_of(config), plan_of(config), topology.devices[0])
+    a = lowered.compile(compiler_options={"xla_dump_to": dump} if dump else None).memory_analysis()
+    return {
+        "source": hashlib.sha256(source.encode()).hexdigest()[:12],
+        "v5e": {
+            "arguments": a.argument_size_in_bytes,
+            "outputs": a.output_size_in_bytes,
+            "temporaries": a.temp_size_in_bytes,
+            "aliases": a.alias_size_in_bytes,
+        },
+    }
+
+
 def total(analysis: Mapping[str, int]) -> int:
     """The peak of `memory_analysis`."""
     a = analysis
@@ -223,19 +279,19 @@ def measured() -> dict[str, Any]:
     return json.loads(MEASURED.read_text()) if MEASURED.exists() else {"configurations": {}}
 
 
-def measure_all(wanted: list[Config]) -> dict[str, Any]:
+def measure_all(wanted: list[Config], measure=measure) -> None:
     """Compile what has not been compiled yet; kept after each."""
-    table = measured()
     for index, config in enumerate(wanted):
-        if config.name in table["configurations"]:
+        if config.name in measured()["configurations"]:
             continue
         start = time.perf_counter()
-        table["configurations"][config.name] = measure(config)
+        found = measure(config)
+        table = measured()
+        table["configurations"][config.name] = found
         table["commit"] = commit()
         MEASURED.write_text(json.dumps(table, indent=1) + "\n")
         took = time.perf_counter() - start
         print(f"{index + 1}/{len(wanted)} {config.name} {took:.0f} s", flush=True)
-    return table
 
 
 def commit() -> str:
@@ -245,21 +301,88 @@ def commit() -> str:
     ).stdout.strip()
 
 
+@dataclass(frozen=True)
+class Row:
+    """A configuration: what is predicted, and what XLA plans, by mode."""
+
+    name: str
+    predicted: int
+    found: Mapping[str, int]
+
+    def error(self, mode: str) -> float:
+        """How much more is predicted than found, as a fraction."""
+        return self.predicted / self.found[mode] - 1
+
+
+def predicted(config: Config) -> int:
+    """The peak without compiling."""
+    from netwright.driver import pipeline
+    from netwright.passes.memory.model import Training, predict
+
+    plan = plan_of(config)
+    module = pipeline().run(module_of(config), plan)
+    return predict(module, plan, Training((config.optimizer,))).peak
+
+
+def rows(wanted: list[Config]) -> list[Row]:
+    """Those configurations that were measured."""
+    table = measured()["configurations"]
+    return [
+        Row(c.name, predicted(c), {m: total(a) for m, a in table[c.name].items() if m != "source"})
+        for c in wanted
+        if c.name in table
+    ]
+
+
+def summary(found: list[Row], mode: str) -> dict[str, float]:
+    """Median, 90th percentile and greatest of the errors' sizes."""
+    errors = sorted(abs(r.error(mode)) for r in found)
+    last = errors[min(len(errors) - 1, int(0.9 * len(errors)))]
+    return {"median": statistics.median(errors), "p90": last, "worst": errors[-1]}
+
+
+def show(found: list[Row], modes: tuple[str, ...], worst: int) -> None:
+    """The table: how far off, and the worst rows."""
+    for mode in modes:
+        numbers = summary(found, mode)
+        text = "  ".join(f"{name} {value:6.1%}" for name, value in numbers.items())
+        print(f"{mode:8} {len(found):3} configurations  {text}")
+    print(f"\n{'MB predicted':>14}" + "".join(f"{m:>20}" for m in modes))
+    for row in sorted(found, key=lambda r: -abs(r.error(modes[0])))[:worst]:
+        cells = "".join(f"{row.found[m] / 1e6:12.1f} {row.error(m):+7.1%}" for m in modes)
+        print(f"{row.predicted / 1e6:14.1f}{cells}  {row.name}")
+
+
 def main() -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES} " + os.environ.get(
         "XLA_FLAGS", ""
     )
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--count", type=int, default=66)
+    parser.add_argument("--count", type=int, default=66, help="how many configurations")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--measure", action="store_true")
-    parser.add_argument("--worst", type=int, default=10)
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("--measure", action="store_true", help="compile what is not measured yet")
+    parser.add_argument("--tpu", action="store_true", help="compiled by libtpu, if it is installed")
+    parser.add_argument("--worst", type=int, default=10, help="how many rows are shown")
+    parser.add_argument("names", nargs="*", help="parts of names of configurations")
     args = parser.parse_args()
-    wanted = configs(args.count, args.seed)
+    wanted = tpu_configs() if args.tpu else configs(args.count, args.seed)
     wanted = [c for c in wanted if not args.names or any(n in c.name for n in args.names)]
     if args.measure:
-        measure_all(wanted)
+        measure_all(wanted, measure_tpu if args.tpu else measure)
+    found, modes = rows(wanted), ("v5e",) if args.tpu else MODES
+    if not found:
+        raise SystemExit("nothing of this is measured yet: --measure")
+    show(found, modes, args.worst)
+    if not args.names:
+        table = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+        table["tpu" if args.tpu else "cpu"] = {
+            "commit": commit(),
+            "seed": args.seed,
+            "count": len(found),
+            **{mode: {k: round(v, 4) for k, v in summary(found, mode).items()} for mode in modes},
+            "rows": {r.name: {"predicted": r.predicted, **r.found} for r in found},
+        }
+        RESULT.write_text(json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ class Node:
         first: the id of the op's first result.
         dtype: concrete.
         bytes: per device. A parameter's are those where it is used, gathered as that needs.
-        stored: of a parameter or state: bytes per device as it is stored, one copy.
+        stored: of a parameter or state, or one that was cast: bytes per device where it lies as a
+            parameter is stored, one copy.
         flops: of computing it once, per device.
         traffic: bytes that the op reads and writes.
         place: the line of the model, such as `gpt.nw:29`.
@@ -88,6 +89,11 @@ class Node:
     products: int = 0
     invariant: bool = False
     unit: int | None = None
+
+    @property
+    def kept(self) -> int:
+        """Bytes per device of keeping it: a parameter that was cast stays as spread as it was."""
+        return self.stored or self.bytes
 
     @property
     def root(self) -> int:
@@ -228,7 +234,7 @@ def residuals(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
     Internals have no id. Parameters and constants, which are there already, are left out, as is
     what all copies `shared`.
     """
-    found = {i: (i, unit[i].dtype, unit[i].bytes) for i in _kept(unit) if not unit[i].invariant}
+    found = {i: (i, unit[i].dtype, unit[i].kept) for i in _kept(unit) if not unit[i].invariant}
     inner = [
         (None, dtype, size)
         for node in unit.values
@@ -240,7 +246,7 @@ def residuals(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
 
 def shared(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
     """What the gradients of all copies keep together, once: (id, dtype, bytes)."""
-    found = {i: (i, unit[i].dtype, unit[i].bytes) for i in _kept(unit) if unit[i].invariant}
+    found = {i: (i, unit[i].dtype, unit[i].kept) for i in _kept(unit) if unit[i].invariant}
     inner = [
         (None, dtype, size)
         for node in unit.values
@@ -483,6 +489,9 @@ class _Builder:
             count = definition.flops(types, op).evaluate(self.sizes)
             flops = count * copies // self.parts(work)
         view = op.name in VIEWS or (op.name == "cast" and types[0].dtype == op["dtype"])
+        stored = 0
+        if given and given[0].node.stored and (view or op.name == "cast"):
+            stored = given[0].node.stored * sizes[0] // given[0].node.bytes
         tangent = op.name != "stop_gradient" and any(d.tangent for d in given)
         plain = Node(
             0, "", op.name, "const" if op.name == "const" else "value" if op.results else "effect",
@@ -497,6 +506,7 @@ class _Builder:
         for value, size in zip(op.results, sizes, strict=True):
             key = f"{path}/{value.label}" if value.label else ""
             node = replace(plain, key=key, dtype=value.type.dtype, bytes=size, first=first)
+            node = replace(node, stored=stored)
             if first >= 0:
                 node = replace(node, flops=0, traffic=0)
             flows = tangent and value.type.kind == "float"

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ...ir.core import BYTES
 from .graph import Node, Unit
 
 FUSED = ("arithmetic", "pointwise", "position", "layout", "shape", "random", "structure", "rotary")
@@ -30,6 +31,8 @@ EXPENSIVE = (
     "rsqrt", "sin", "cos", "power", "mish", "elu", "selu", "celu",
 )  # fmt: skip
 """Ops that XLA does not compute twice."""
+
+SCATTER = ": scatter"
 
 Buffers = frozenset[int]
 NONE: Buffers = frozenset()
@@ -291,6 +294,11 @@ class Walk:
                     found[node.id] = given
                 continue
             self._transpose(node, given, found, later)
+        if self.spread and self.unit.kind != "entry":
+            # One collective sums the gradients of all weights of a copy, whole, to another buffer.
+            reads = NONE.union(*(reads for _, reads, _, _ in later))
+            program.step("∂weights", reads, 0, 2 * sum(size for _, _, size, _ in later))
+            later.clear()
         for name, reads, size, scratch in later:
             self._gradient(name, reads, size, scratch)
         # Cotangents of what comes from outside are handed out.
@@ -327,9 +335,11 @@ class Walk:
                 others = [i for i in node.keeps if self.root(i) != id]
                 scratch = self._operands(node, others)
                 reads = cotangent | self.reads(others)
-                if operand.kind == "param":
-                    gradient = (f"∂{operand.key}", reads, operand.bytes, scratch)
-                    if self.unit.kind == "entry" and not self.spread:
+                if operand.stored:  # a parameter; its gradient is added up in float32
+                    size = operand.bytes * 4 // BYTES[operand.dtype]
+                    gradient = (f"∂{operand.key or name}", reads, size, scratch)
+                    tied = len(self.users.get(id, ())) > 1
+                    if self.unit.kind == "entry" and tied and not self.spread:
                         self._gradient(*gradient)
                     else:
                         later.append(gradient)
@@ -340,7 +350,7 @@ class Walk:
             return
         if node.op == "cross_entropy":  # the gradient of the lookup is a scatter into zeros
             logits = values[self.root(node.operands[0])]
-            made = program.step(f"{name}: scatter", cotangent, logits.bytes)
+            made = program.step(name + SCATTER, cotangent, logits.bytes)
             cotangent = self.at[node.id] | (frozenset((made,)) if made is not None else NONE)
         if len(given) > 1 and len(cotangent) > 1:
             cotangent = self._written(name, node, cotangent)
@@ -360,7 +370,9 @@ class Walk:
             (only,) = cotangent
             if self.program.sizes[only] == node.bytes and self.program.names[only].startswith("∂"):
                 return cotangent
-        made = self.program.step("~" + name, cotangent, node.bytes)
+        # What flattens on the way has another shape than what it reads, and cannot go over it.
+        flattens = any(self.program.names[b].endswith(SCATTER) for b in cotangent)
+        made = self.program.step(name if flattens else "~" + name, cotangent, node.bytes)
         return frozenset((made,)) if made is not None else NONE
 
     def _loop_backward(self, node: Node, cotangent: Buffers, found) -> None:

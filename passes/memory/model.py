@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...ir.core import BYTES, Module, join
 from ...ir.hardware import Hardware
@@ -22,24 +22,53 @@ from .graph import Graph, Unit, backward, build, residuals, shared
 from .liveness import LoopCost, Walk
 from .optimizer import state_bytes
 
+if TYPE_CHECKING:
+    from ...ir.recipe import Recipe
+    from ...ir.recipe_optimizer import Chosen
+
+
+Functions = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+"""Optimizers and transformations of optax: names and options that differ from the defaults."""
+
 
 @dataclass(frozen=True)
 class Training:
     """What of a recipe decides about memory.
 
     Attributes:
-        optimizer: a name of optax, or a function from the path of a parameter to one.
-        options: of the optimizer, those that differ from the defaults.
+        optimizer: the optimizer, and the transformations before and after it.
+        groups: the same for groups of parameters, by their paths.
         frozen: paths of parameters, or of instances, that are not trained.
         ema: whether an average of the parameters is kept.
-        scaled: whether the loss is scaled.
     """
 
-    optimizer: str = "adamw"
-    options: tuple[tuple[str, Any], ...] = ()
+    optimizer: Functions = (("adamw", ()),)
+    groups: tuple[tuple[tuple[str, ...], Functions], ...] = ()
     frozen: tuple[str, ...] = ()
     ema: bool = False
-    scaled: bool = False
+
+    def functions(self, path: str) -> Functions:
+        """What the parameter at a path is trained with."""
+        return next((f for paths, f in self.groups if path in paths), self.optimizer)
+
+    @staticmethod
+    def of(recipe: Recipe, chosen: Chosen | None = None) -> Training:
+        """That of a recipe.
+
+        Args:
+            chosen: which parameters its patterns name in a model; by default it has none.
+        """
+        functions = lambda o: tuple(  # noqa: E731
+            (part.name, tuple(part.options)) for part in (*o.before, o, *o.after)
+        )
+        groups = () if chosen is None else chosen.groups
+        table = {name: group for name, group in recipe.groups}
+        return Training(
+            functions(recipe.optimizer),
+            tuple((paths, functions(table[n].optimizer(recipe.optimizer))) for n, paths in groups),
+            () if chosen is None else chosen.frozen,
+            recipe.train.ema is not None,
+        )
 
 
 @dataclass(frozen=True)
@@ -232,12 +261,11 @@ class _Model:
     def state(self) -> dict[str, int]:
         """Bytes per device of what stays from step to step."""
         parts = {"parameters": 0, "optimizer": 0, "averages": 0, "model state": 0}
-        options = dict(self.training.options)
         for path, size, shape, split in self.variables("param"):
             parts["parameters"] += size
             if self.trained(path):
-                name = self.training.optimizer
-                parts["optimizer"] += state_bytes(name, options, shape, split)
+                for name, options in self.training.functions(path):
+                    parts["optimizer"] += state_bytes(name, dict(options), shape, split)
                 parts["averages"] += size if self.training.ema else 0
         parts["model state"] = sum(size for _, size, _, _ in self.variables("state"))
         return parts
