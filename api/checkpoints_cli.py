@@ -111,13 +111,16 @@ def _list_run(run: Path, folder: Path, as_json: bool) -> None:
         click.echo(json.dumps({"kind": "run", "path": str(run), "checkpoints": found}, indent=1))
         return
     rows = [
-        (str(c["step"]), c["problem"] or f"format {c['format']}, {c['leaves']} arrays",
-         c["written"], size(c["bytes"]))
+        (str(c["step"]), c["problem"] or _in_words(c), c["written"], size(c["bytes"]))
         for c in found
-    ]  # fmt: skip
+    ]
     print_table(("step", "what", "written", "size"), rows, numeric=1)
     count = f"{len(found)} checkpoint{'s' if len(found) != 1 else ''}"
     click.echo(f"{count} in {size(sum(c['bytes'] for c in found))}, in {folder}")
+
+
+def _in_words(c: dict[str, Any]) -> str:
+    return f"format {c['format']}, {c['leaves']} arrays{', pinned' if c['pinned'] else ''}"
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -131,6 +134,7 @@ def _about(path: Path) -> dict[str, Any]:
         "path": str(path),
         "bytes": sum(file.stat().st_size for file in files),
         "written": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime)),
+        "pinned": (path / "pinned").exists(),
         "problem": None,
     }
     try:

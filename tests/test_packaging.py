@@ -83,6 +83,7 @@ def test_only_tests_import_flax():
     [
         "netwright",
         "netwright.cli",
+        "netwright.formats",
         "netwright.ir.verify",
         "netwright.ir.ops",
         "netwright.ir.text",

@@ -78,11 +78,12 @@ def unpack(archive: Path, into: Path) -> Path:
     Raises:
         FormatError: the archive is damaged, or holds what `pack` does not write.
     """
-    made: set[str] = set()
+    made: set[Path] = set()
+    above: set[Path] = set()  # folders
     with archive.open("rb") as file, _telling():
         for entry, stream in _entries(file):
             name = _safe(entry.name)
-            if entry.name in made:
+            if name in made | above or made & set(name.parents):
                 raise FormatError(f"{archive} has two files {entry.name!r:.80}")
             if len(made) >= _MOST_FILES:
                 raise FormatError(f"{archive} has more than {_MOST_FILES:,} files")
@@ -100,8 +101,9 @@ def unpack(archive: Path, into: Path) -> Path:
                     left -= len(part)
                 out.flush()
                 os.fsync(out.fileno())
-            made.add(entry.name)
-    tops = {PurePosixPath(name).parts[0] for name in made}
+            made.add(name)
+            above |= set(name.parents)
+    tops = {name.parts[0] for name in made}
     if len(tops) != 1:
         raise FormatError(f"{archive} does not hold one folder")
     return into / tops.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path as File
 from typing import IO, TYPE_CHECKING
@@ -39,6 +40,7 @@ def weights(file: File) -> Weights:
         except Broken as error:
             raise FormatError(f"{file}: {error}") from None
 
+    weakref.finalize(fetch, reader.__exit__)  # closed when nobody can read any more
     return Weights("safetensors", str(file), leaves, fetch)
 
 

@@ -1,8 +1,8 @@
 """Files that are made to do harm: right in most of their structure, wrong in some place.
 
-`msgpack(random)` and `safetensors(random)` each make one. Drawn are trees as the libraries write
-them; here and there a length, a type, a size, a key or an offset is another, or the bytes are cut,
-doubled or flipped.
+`msgpack(random)`, `safetensors(random)` and `archive(random)` each make one. Drawn are trees as the
+libraries write them; here and there a length, a type, a size, a key or an offset is another, or the
+bytes are cut, doubled or flipped.
 """
 
 from __future__ import annotations
@@ -210,3 +210,41 @@ def _damaged(raw: bytes, random: Random, share: float = 0.35) -> bytes:
         if made:
             made[random.randrange(len(made))] = random.choice((0, 1, 0x7F, 0x80, 0xFF, 0xDF, 0xC9))
     return bytes(made)
+
+
+def archive(random: Random) -> bytes:
+    """A hostile archive, compressed or not."""
+    import zstandard
+
+    raw = b"".join(_member(random) for _ in range(random.randint(0, 4)))
+    raw += b"\0" * random.choice((1024, 1024, 1024, 10_240, 512, 0, 3 << 20))
+    raw = _damaged(raw, random, 0.2)
+    if random.random() < 0.5:
+        raw = _damaged(zstandard.compress(raw), random, 0.1)
+    return raw
+
+
+def _member(random: Random) -> bytes:
+    name = random.choice(
+        ("s/a", "s/b", "s/c/d", "s/a", "t/a", "../x", "/x", "s/../../x", "s//a", "s/./a", "x", "",
+         "s/" + "n" * 98, "s/\\x", "s/..", "s/a/b")
+    )  # fmt: skip
+    size = random.choice((0, 1, 511, 512, 513, 1000))
+    said = f"{size:011o}\0".encode() if random.random() < 0.85 else random.choice(_SIZES)
+    kind = b"0" if random.random() < 0.8 else random.choice((*b"\01234567xgLKSD\xff",))
+    kind = kind if isinstance(kind, bytes) else bytes([kind])
+    head = name.encode()[:100].ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2
+    head += said + b"00000000000\0" + b" " * 8 + kind
+    head += random.choice((b"", b"/etc/passwd", b"../../x", b"s/a")).ljust(100, b"\0")
+    head += random.choice((b"ustar  \0", b"ustar\00000", b"\0" * 8)) + b"\0" * 80
+    head += random.choice((b"", b"", b"", b"../..")).ljust(155, b"\0")
+    head = head.ljust(512, b"\0")
+    total = sum(head) if random.random() < 0.95 else random.randint(0, 99_999)
+    head = head[:148] + f"{total:06o}\0 ".encode()[:8] + head[156:]
+    return head + b"\1" * size + b"\0" * (-size % 512)
+
+
+_SIZES = (
+    b"77777777777\0", b"0000000000 ", b"-0000000001\0", b"zzzzzzzzzzz\0", b"\xff" * 12,
+    b"\x80" + b"\0" * 3 + b"\xff" * 8, b"\x80" + b"\x7f" * 11, b"\0" * 12, b" " * 12,
+)  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pickle
+import shutil
 import struct
 import zipfile
 from random import Random
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from netwright.formats import FormatError, open_weights
 from netwright.formats import msgpack as msgpack_files
+from netwright.formats.archive import unpack
 from netwright.formats.common import DEEPEST, MOST_LEAVES, Bytes
 
 
@@ -125,6 +127,21 @@ def test_arrays_that_cannot_be(shape, dtype, size):
     raw = msgpack.packb({"a": msgpack.ExtType(1, body)})
     with pytest.raises(FormatError, match=r"a is|a has"):
         told(raw)
+
+
+def test_hostile_archives(tmp_path):
+    random, whole = Random(0), 0
+    file, out = tmp_path / "in" / "w", tmp_path / "in" / "out"
+    for _ in range(400):
+        out.mkdir(parents=True)
+        file.write_bytes(hostile_files.archive(random))
+        with contextlib.suppress(FormatError):
+            made = unpack(file, out)
+            whole += 1
+            assert made.parent == out and all(not p.is_symlink() for p in made.rglob("*"))
+        assert {p.name for p in file.parent.iterdir()} == {"w", "out"}
+        shutil.rmtree(file.parent)
+    assert whole > 5 and not [*tmp_path.iterdir()]
 
 
 # Pickles

@@ -19,7 +19,7 @@ from netwright.models import _load
 from netwright.runtime import initial as at_start
 from netwright.runtime.errors import RunError
 from netwright.runtime.state import leaves_by_path
-from programs import EXAMPLES, netwright, parameters
+from programs import EXAMPLES, losses, netwright, parameters, settings, small_shakespeare
 
 RANDOM = np.random.default_rng(0)
 WEIGHTS = {
@@ -204,3 +204,27 @@ def test_whole_runs(tmp_path):
     assert "--allow-pickle" in said.stderr and not (tmp_path / "third").exists()
     netwright(*start, "--init-from", tmp_path / "w.pkl", "--allow-pickle")
     assert parameters(tmp_path / "third") == wanted
+
+
+@pytest.mark.slow
+def test_on_a_mesh(tmp_path):
+    """The same weights, on one device and sharded over eight: the same first loss."""
+    mesh = (
+        '\n[mesh]\naxes = { data = 4, model = 2 }\nvalues = { B = "data", F = "model" }\n'
+        'params = { D = "data", F = "model" }\n'
+    )
+    one, eight = (
+        small_shakespeare(tmp_path / name, more) for name, more in (("a", ""), ("b", mesh))
+    )
+    netwright("train", one, "--steps", "2", "--run", tmp_path / "first", *settings())
+    began = []
+    for folder, flags in (
+        (one, {}),
+        (eight, {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}),
+    ):
+        run = tmp_path / f"run-{folder.name}"
+        start = ("train", folder, "--steps", "1", "--run", run, "--init-from", tmp_path / "first")
+        netwright(*start, *settings(), **flags)
+        began.append(losses(run)[1])
+    assert began[0] == pytest.approx(began[1], rel=1e-5)
+    assert began[0] < losses(tmp_path / "first")[1]
