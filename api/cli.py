@@ -283,12 +283,21 @@ def train(
 @main.command()
 @click.argument("run", type=existing)
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after step N.")
+@click.option(
+    "--allow", type=click.Choice(["model", "data", "batch"]), multiple=True,
+    help="Go on although this has changed since the checkpoint. May be repeated.",
+)  # fmt: skip
 @teaches
-def resume(run: Path, steps: int | None) -> None:
-    """Go on with RUN from its newest checkpoint, bit for bit as if it had never stopped."""
+def resume(run: Path, steps: int | None, allow: tuple[str, ...]) -> None:
+    """Go on with RUN from its newest checkpoint, bit for bit as if it had never stopped.
+
+    A model, data or batch that are not those of the checkpoint are refused, and what has changed
+    is said.
+    """
     from . import running
 
-    more = ("--steps", str(steps)) if steps is not None else ()
+    more = ["--steps", str(steps)] if steps is not None else []
+    more += [part for kind in allow for part in ("--allow", kind)]
     running.call(run, "--resume", str(run), *more)
 
 

@@ -85,7 +85,9 @@ def train_script(
     """
     written = OptimizerScript(recipe, chosen)
     settings = _settings(recipe, chosen, microbatches)
-    lines = _head(name, entry, kind, source, written.needs_jax, bool(settings.arguments))
+    more = ["Keep"] if isinstance(_keep(recipe), Named) else []
+    more += ["Settings"] if settings.arguments else []
+    lines = _head(name, entry, kind, source, written.needs_jax, more)
     lines += [*written.tables(), "", "", *written.functions(), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
     lines += [*_job(recipe, name, settings), ""]
@@ -94,7 +96,7 @@ def train_script(
 
 
 def _head(
-    name: str, entry: str, kind: str, source: str, needs_jax: bool, settings: bool
+    name: str, entry: str, kind: str, source: str, needs_jax: bool, more: Sequence[str]
 ) -> list[str]:
     of = f" of {prose(source)}" if source else ""
     title = documented(f"Trains {prose(name)}: the {kind} {prose(entry)}{of}.")
@@ -114,7 +116,7 @@ def _head(
         # Which order tools want depends on whether they see model.py from where they are run.
         "# isort: off",
         "import model",
-        f"from runtime import Job, {'Settings, ' if settings else ''}data, main",
+        f"from runtime import {', '.join(['Job', *more])}, data, main",
         "",
         "HERE = Path(__file__).resolve().parent",
     ]
@@ -208,13 +210,31 @@ def _job(recipe: Recipe, name: str, settings: Call) -> list[str]:
         f"seed={train.seed}",
         f"evaluate_every={train.evaluate_every}",
         f"checkpoint_every={train.checkpoint_every}",
-        f"keep={train.keep}",
+        _keep(recipe),
     ]
+    if train.patience:
+        arguments.append(f"patience={train.patience}")
     if settings.arguments:
         arguments.append(Named("settings", settings))
     if recipe.mesh.axes:
         arguments.append(Named("mesh", dict_of(recipe.mesh.axes)))
     return laid("", "JOB = ", Call("Job", tuple(arguments)), broken=True)
+
+
+def _keep(recipe: Recipe) -> Any:
+    """Which checkpoints are kept: a number, where that says all."""
+    train = recipe.train
+    better = train.better == "higher"
+    more = {
+        "best": (train.keep_best, 0),
+        "every": (train.keep_every, 0),
+        "metric": (train.metric, "loss"),
+        "highest": (better, False),
+    }
+    given = [f"{name}={literal(v)}" for name, (v, usual) in more.items() if v != usual]
+    if not given:
+        return f"keep={train.keep}"
+    return Named("keep", Call("Keep", (f"last={train.keep}", *given)))
 
 
 def _settings(recipe: Recipe, chosen: Chosen, microbatches: int) -> Call:

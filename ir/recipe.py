@@ -99,7 +99,22 @@ class Train:
     checkpoint_every: int = key(
         Whole(0), "steps between checkpoints; 0: at the end only", default=500
     )
-    keep: int = key(Whole(1), "how many checkpoints to keep", default=3)
+    keep: int = key(Whole(1), "how many checkpoints to keep: the newest", default=3)
+    keep_best: int = key(
+        Whole(0), "as many more: those with the best evaluations, which are then saved", default=0
+    )
+    keep_every: int = key(Whole(0), "and those of every step that this divides; 0: none", default=0)
+    metric: str = key(
+        Text("the name of a metric", 100), "what makes an evaluation better", default="loss",
+        example='"accuracy"',
+    )  # fmt: skip
+    better: str = key(
+        Word(("lower", "higher")), "which values of the metric are better", default="lower",
+    )  # fmt: skip
+    patience: int = key(
+        Whole(0), "training ends after as many evaluations that were not better; 0: never",
+        default=0,
+    )  # fmt: skip
     freeze: tuple[str, ...] = key(
         Names("parameter or an instance", "once is enough"),
         "parameters that are not trained, or instances whose parameters are not, by path; * stands"

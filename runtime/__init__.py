@@ -46,6 +46,7 @@ from . import data
 from .cli import main
 from .errors import RunError
 from .job import Job
+from .retention import Keep
 from .settings import Settings
 
-__all__ = ["Job", "RunError", "Settings", "data", "main"]
+__all__ = ["Job", "Keep", "RunError", "Settings", "data", "main"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import RunError
+from .facts import KINDS
 from .hints import Hints
 from .text import Text
 
@@ -28,6 +29,8 @@ def main(job: Job, argv: list[str] | None = None) -> int:
     parser = _parser(job)
     arguments = parser.parse_args(argv)
     if arguments.action is None:
+        if arguments.allow and arguments.resume is None:
+            parser.error("--allow goes with --resume")
         if arguments.resume and arguments.run and arguments.resume != arguments.run:
             parser.error("--run and --resume name different folders; one of them is enough")
         if arguments.steps is not None and arguments.steps < 1:
@@ -58,9 +61,16 @@ def _train(job: Job, arguments: argparse.Namespace) -> int:
     resuming = arguments.resume is not None
     hints = _hints(arguments, run, default)
     with Stop() as stop:
-        result = train(job, run, steps=steps, resume=resuming, stopped=lambda: bool(stop))
+        result = train(
+            job,
+            run,
+            steps=steps,
+            resume=resuming,
+            allow=arguments.allow,
+            stopped=lambda: bool(stop),
+        )
     again = () if steps == job.steps else ("--steps", str(steps))
-    if stop.signal is not None and result.step < steps:
+    if stop.signal is not None and result.step < steps and result.early is None:
         if not result.step:
             print("stopped before the first step; nothing to save")
         else:
@@ -68,14 +78,18 @@ def _train(job: Job, arguments: argparse.Namespace) -> int:
             print(f"to go on: {hints.resume(*again)}", flush=True)
         return 128 + stop.signal
     if result.started == result.step:
-        print(f"the run is at step {result.step} already; --steps takes it further:")
+        further = "" if result.early else "; --steps takes it further:"
+        print(f"the run is at step {result.step} already{further}")
     else:
         held_out = f"   held out: {figures(result.held_out)}" if result.held_out else ""
         print(f"done: {result.step} steps, {duration(result.seconds)}{held_out}")
         for line in summarise(read(run / METRICS)).lines():
             print(line)
         print(f"run:     {run}")
-    print(f"go on:   {hints.resume('--steps', str(2 * result.step))}")
+    if result.early is not None:
+        print(f"ended early: {result.early}; a larger patience takes it further")
+    else:
+        print(f"go on:   {hints.resume('--steps', str(2 * result.step))}")
     if hasattr(job.model, "predict") and isinstance(result.source, Text):
         print(f"sample:  {hints.sample()}")
     sys.stdout.flush()
@@ -160,6 +174,13 @@ def _parser(job: Job) -> argparse.ArgumentParser:
         const="",
         metavar="RUN",
         help="go on from the newest checkpoint of the run",
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        choices=KINDS,
+        default=[],
+        help="go on although this has changed since the checkpoint; may be repeated",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="other actions")
     about = "evaluate the newest checkpoint on all held-out data"

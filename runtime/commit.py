@@ -28,12 +28,13 @@ class NotWritten(RunError):
     """
 
 
-def commit(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
+def commit(folder: Path, step: int, write: Callable[[Path], None], attempt: str = "") -> Path:
     """Have `write` fill a hidden folder, and make that the checkpoint of `step` in `folder`.
 
+    With an `attempt`, a word that no earlier one had, other processes may have made it already.
     Raises NotWritten where the system refuses, or there is a checkpoint of this step already.
     """
-    target, hidden = folder / f"step-{step:08d}", folder / f"{WRITING}{step:08d}"
+    target, hidden = places(folder, step, attempt)
     try:
         make_folder(folder)
         if target.exists():
@@ -41,8 +42,9 @@ def commit(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
                 f"there is a checkpoint {target} already, and none is ever overwritten.\n"
                 "Move it away, or save into another folder."
             )
-        shutil.rmtree(hidden, ignore_errors=True)
-        os.mkdir(hidden)
+        if not attempt:
+            shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir(exist_ok=bool(attempt))
         write(hidden)
         sync_folder(hidden)
         os.rename(hidden, target)
@@ -54,6 +56,11 @@ def commit(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
         raise
     sync_folder(folder)
     return target
+
+
+def places(folder: Path, step: int, attempt: str = "") -> tuple[Path, Path]:
+    """Where the checkpoint of a step stands, and where it is written."""
+    return folder / f"step-{step:08d}", folder / f"{WRITING}{step:08d}{attempt}"
 
 
 def not_written(folder: Path, step: int, error: OSError) -> NotWritten:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import RunError
+from .retention import Keep
 from .settings import DEFAULT, Settings
 from .source import Source
 
@@ -30,7 +30,9 @@ class Job:
     seed:             determines the parameters' first values and all randomness inside the model
     evaluate_every:   steps between evaluations of the held-out data; 0: only at the end
     checkpoint_every: steps between checkpoints; 0: only at the end
-    keep:             how many checkpoints to keep
+    keep:             how many checkpoints to keep, or a `Keep` that says which
+    patience:         training ends after as many evaluations without a better one, by the metric
+                      of `keep`; 0: never
     mesh:             axis -> size, if model.py was written for a mesh
     settings:         microbatches, loss_scale, frozen, ema: see `Settings`
     """
@@ -43,7 +45,8 @@ class Job:
     seed: int = 0
     evaluate_every: int = 0
     checkpoint_every: int = 0
-    keep: int = 3
+    keep: int | Keep = 3
+    patience: int = 0
     mesh: Mapping[str, int] | None = None
     settings: Settings = DEFAULT
 
@@ -54,8 +57,11 @@ class Job:
             ("evaluate_every", 0),
             ("checkpoint_every", 0),
             ("keep", 1),
+            ("patience", 0),
         ):
             value = getattr(self, field)
+            if isinstance(value, Keep):
+                continue
             if not isinstance(value, int) or value < least:
                 raise RunError(f"{field} = {value!r}: it must be a whole number from {least} on.")
 
@@ -66,16 +72,11 @@ class Job:
         return build(self.model, self.optimizer(), self.mesh, self.settings)
 
     @property
+    def kept(self) -> Keep:
+        """Which checkpoints to keep."""
+        return self.keep if isinstance(self.keep, Keep) else Keep(last=self.keep)
+
+    @property
     def folder(self) -> Path:
         """The program's folder."""
         return Path(self.model.__file__).resolve().parent
-
-    def about(self, source: Source) -> dict[str, Any]:
-        """What determines the run, for the manifest of its checkpoints."""
-        program = hashlib.sha256(Path(self.model.__file__).read_bytes()).hexdigest()
-        return {
-            "name": self.name,
-            "program": program,
-            "seed": self.seed,
-            "data": {**source.describe(), "fingerprint": source.fingerprint},
-        }

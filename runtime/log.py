@@ -45,7 +45,7 @@ class Log:
 
     def write(self, **row: Any) -> None:
         """Append a row. It outlives this process at once, and a loss of power after `sync`."""
-        self._file.write(json.dumps(_plain(row), allow_nan=False) + "\n")
+        self._file.write(json.dumps(plain(row), allow_nan=False) + "\n")
         self._file.flush()
 
     def sync(self) -> None:
@@ -59,7 +59,8 @@ class Log:
         return any(row.get("split") and row["step"] == step for row in self.kept)
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON has it: null for numbers that are not finite."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.items()

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
-from . import commit, initial
+from .best import Best
 from .checkpoint import steps as steps_in
 from .commit import NotWritten
-from .errors import RunError
 from .evaluate import Evaluator
+from .facts import facts
 from .job import Job
-from .log import Log
+from .log import Log, plain
 from .progress import Plain, duration, figures, make_progress
 from .recorder import Recorder
-from .restore import newest
-from .retention import Keep
+from .resume import CHECKPOINTS, begin, prepare
 from .saver import Saver
 from .source import Source
 from .state import TrainState, count_parameters
 from .step import Program
 from .summary import is_step
 
-CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ class Result:
 
     started and step are the first and last step of this process, equal if there was nothing left
     to do; held_out is the evaluation of the last step, None without held-out data or when
-    stopped; seconds are those of this process, compilation apart.
+    stopped; seconds are those of this process, compilation apart; early says why it ended before
+    its last step, None if it did not.
     """
 
     source: Source
@@ -45,6 +44,7 @@ class Result:
     step: int
     held_out: dict[str, float] | None
     seconds: float
+    early: str | None = None
 
 
 def train(
@@ -53,27 +53,31 @@ def train(
     *,
     steps: int | None = None,
     resume: bool = False,
+    allow: Collection[str] = (),
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[int, str], Plain] = make_progress,
 ) -> Result:
     """Train `job` in the folder `run` until `steps` (default: the job's) updates are made.
 
-    With `resume` it goes on from the newest checkpoint there, exactly as if it had never stopped.
+    With `resume` it goes on from the newest checkpoint there, exactly as if it had never stopped. A
+    model, data or batch that have changed since are refused, unless `allow` has that word.
     Once `stopped()` is true it finishes the step, saves, and returns.
     Raises RunError if the folder, the data, the mesh or the checkpoint is not as it must be.
     """
     last = job.steps if steps is None else steps
     source = job.data()
     program = job.build()
-    about = job.about(source)
-    _check(run, resume)
+    about = facts(job, source)
+    prepare(run, resume)
     show = progress(last, source.unit)
     _introduce(show, job, program, source, run)
     began = time.perf_counter()
-    state = _begin(job, program, run, about, show)
+    start = begin(job, program, run, about, show, allow)
+    state, best = start.state, Best.of(start.about, job.kept)
     first, seconds = int(state.step), time.perf_counter() - began
-    if first >= last:
-        return Result(source, state, first, first, None, 0.0)
+    early = best.exhausted(job.patience)
+    if first >= last or early:
+        return Result(source, state, first, first, None, 0.0, early)
 
     log = Log(run / METRICS, step=first or -1)  # -1: of an earlier start from nothing keep nothing
     if first:
@@ -86,11 +90,12 @@ def train(
     examples = next(iter(source.shapes.values()))[0][0]
     recorder = Recorder(log, show, unit=(source.unit, source.units), examples=examples)
 
-    saver = Saver(run / CHECKPOINTS, Keep(job.keep))
+    saver = Saver(run / CHECKPOINTS, job.kept)
 
-    def save(state: TrainState, last: bool) -> None:
+    def save(state: TrainState, evaluation: dict[str, float] | None, last: bool) -> None:
         log.sync()  # a checkpoint never knows more than the log
-        saver.save(state, about, wait=last)
+        now = {**about, "evaluation": evaluation and plain(evaluation), "best": best.about()}
+        saver.save(state, now, wait=last)
         log_saves()
 
     def log_saves() -> None:
@@ -101,6 +106,7 @@ def train(
             show.warn(f"{error}\nTraining goes on.")
 
     def evaluate(state: TrainState, step: int) -> dict[str, float] | None:
+        nonlocal best
         began, compiling = time.perf_counter(), evaluator.compile_seconds
         values = evaluator(state, source.held_out(), stopped)
         compiling = evaluator.compile_seconds - compiling
@@ -109,6 +115,8 @@ def train(
             log.write(step=step, event="compile", what="evaluate", seconds=compiling)
         if values is not None:
             log.write(step=step, split="held_out", **values, seconds=seconds)
+            if _due(step, job.evaluate_every):  # where the run happens to stop counts for nothing
+                best = best.after(step, values, job.kept)
             show.note(f"step {step}: held out   {figures(values)}   in {duration(seconds)}")
         return values
 
@@ -125,7 +133,7 @@ def train(
         show.begin(first)
         began, step, held_out = time.perf_counter(), first, None
         recorder.restart()
-        while step < last and not stopped():
+        while step < last and not stopped() and not early:
             with recorder.fetching():
                 batch = program.put_batch(source.batch(step))
             state, metrics = compiled(state, batch)
@@ -137,76 +145,22 @@ def train(
             if evaluating or saving:
                 recorder.drain()
                 held_out = evaluate(state, step) if evaluating else None
-                if saving or stopped():
-                    save(state, step == last or stopped())
+                early = best.exhausted(job.patience)
+                ending = step == last or stopped() or early is not None
+                if saving or ending or (job.kept.best and best.step == step):
+                    save(state, held_out, ending)
                 recorder.restart()
         saver.wait()
         log_saves()
         if step > first and step not in steps_in(run / CHECKPOINTS):
             recorder.drain()
-            save(state, True)
-        return Result(source, state, first, step, held_out, time.perf_counter() - began)
+            save(state, held_out, True)
+        seconds = time.perf_counter() - began
+        return Result(source, state, first, step, held_out, seconds, early)
     finally:
         saver.close()
         show.close()
         log.close()
-
-
-def _check(run: Path, resume: bool) -> None:
-    """Refuse to mix two runs in one folder, and to resume what is not there."""
-    present = steps_in(run / CHECKPOINTS)
-    if present and not resume:
-        raise RunError(
-            f"{run} already holds a run, at step {max(present)}.\n"
-            "Go on with it by --resume, or start another one by --run with a new folder."
-        )
-    if resume and not run.is_dir():
-        raise RunError(f"there is no run {run} to resume.\nLeave out --resume to start it.")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"the folder {run} cannot be made: {error.strerror}.") from None
-
-
-def _begin(
-    job: Job, program: Program, run: Path, about: Mapping[str, Any], show: Plain
-) -> TrainState:
-    """The newest whole checkpoint, or the state of step 0 where there is none at all."""
-    folder = run / CHECKPOINTS
-    commit.clean(folder)
-    if not steps_in(folder):
-        given = initial.read(run, program.abstract)
-        if given:
-            show.note(f"first values: {run / initial.NAME}")
-        return program.init(job.seed, given)
-    state, checkpoint, damaged = newest(
-        folder, program.abstract, show.warn, program.placement and program.placement.state
-    )
-    for path in damaged:
-        commit.set_aside(path)
-    for text in _changes(checkpoint.manifest.about, about):
-        show.warn(text)
-    show.note(f"resuming at step {int(state.step)}")
-    return state
-
-
-def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is no longer as it was when the checkpoint was made."""
-    texts = []
-    if then["program"] != now["program"]:
-        texts.append("model.py is not the one that this run was started with.")
-    old, new = then["data"], now["data"]
-    changed = [
-        f"{name} (was {old.get(name)}, is {new.get(name)})"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name != "fingerprint"
-    ]
-    if changed:
-        texts.append(
-            f"the data are not those that this run was started with: {', '.join(changed)};"
-            " it will not continue as it would have."
-        )
-    return texts
 
 
 def _introduce(show: Plain, job: Job, program: Program, source: Source, run: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .checkpoint import Checkpoint, Files, open_checkpoint, steps
@@ -71,7 +70,7 @@ def newest(
 
 def _array(files: Files, leaf: Leaf, sharding: Any) -> jax.Array:
     if sharding is None or leaf.key is not None:
-        array = jnp.asarray(files.read(leaf))
+        array = jax.device_put(files.read(leaf))
         key = leaf.key and jax.random.wrap_key_data(array, impl=leaf.key)
         return array if key is None else jax.device_put(key, sharding)
     read: dict[tuple, np.ndarray] = {}

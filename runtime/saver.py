@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from . import commit
+from . import commit, together
 from .checkpoint import open_checkpoint
 from .manifest import Manifest
 from .retention import Keep, superfluous
-from .snapshot import Copies, Snapshot, view
+from .snapshot import Copies, Snapshot, file_name, view
 from .tensors import Broken
 
 
@@ -53,11 +53,12 @@ class Saved:
 class Saver:
     """Writes states to a folder, one at a time, and deletes those that are not to be kept.
 
-    Its thread never touches a device. It holds host memory for one copy of the state.
+    Its thread never touches a device. It holds host memory for one copy of the state. Where JAX
+    runs on several processes, all make one at the same time and save the same steps.
     """
 
     def __init__(self, folder: Path, keep: Keep):
-        self._folder, self._keep = folder, keep
+        self._folder, self._keep, self._group = folder, keep, together.group()
         self._copies = Copies()
         self._thread = ThreadPoolExecutor(1, "save")
         self._writing: Future[Saved] | None = None
@@ -78,10 +79,13 @@ class Saver:
         """
         began = time.perf_counter()
         self.wait()
+        snapshot = view(state, self._group.process)
         if wait:  # nothing changes the state meanwhile, so it is written as it lies there
-            self._done.append(self._write(view(state), about, began, blocked=None))
+            self._done.append(
+                self._write(view(state, self._group.process), about, began, blocked=None)
+            )
             return
-        snapshot = self._copies.take(view(state))
+        snapshot = self._copies.take(view(state, self._group.process))
         blocked = time.perf_counter() - began
         self._writing = self._thread.submit(self._write, snapshot, about, began, blocked)
 
@@ -114,14 +118,9 @@ class Saver:
     def _write(
         self, snapshot: Snapshot, about: Mapping[str, Any], began: float, blocked: float | None
     ) -> Saved:
-        def write(folder: Path) -> None:
-            name = "state-00000.safetensors"
-            leaves, file = snapshot.write(folder / name)
-            commit.write_manifest(folder, Manifest(snapshot.step, leaves, {name: file}, about))
-
-        path = commit.commit(self._folder, snapshot.step, write)
+        path = self._commit(snapshot, about)
         written = time.perf_counter()
-        doomed = superfluous(self._folder, self._keep)
+        doomed = superfluous(self._folder, self._keep) if self._group.process == 0 else []
         if doomed:
             self._read_back(path)
         read = time.perf_counter()
@@ -131,6 +130,33 @@ class Saver:
         seconds = written - began, read - written if doomed else 0.0
         waited = read - began if blocked is None else blocked
         return Saved(snapshot.step, path, size, waited, *seconds)
+
+    def _commit(self, snapshot: Snapshot, about: Mapping[str, Any]) -> Path:
+        group = self._group
+
+        def write_part(folder: Path) -> Manifest:
+            name = file_name(group.process)
+            leaves, file = snapshot.write(folder / name)
+            return Manifest(snapshot.step, leaves, {name: file}, about)
+
+        def write(folder: Path) -> None:
+            manifest = write_part(folder)
+            if group.count > 1:
+                together.leave(folder, group, manifest)
+                manifest = together.gather(folder, group)
+            commit.write_manifest(folder, manifest)
+
+        if group.process == 0:
+            return commit.commit(self._folder, snapshot.step, write, group.attempt)
+        target, hidden = commit.places(self._folder, snapshot.step, group.attempt)
+        try:
+            hidden.mkdir(parents=True, exist_ok=True)
+            together.leave(hidden, group, write_part(hidden))
+        except OSError as error:
+            together.give_up(hidden, group)
+            raise commit.not_written(self._folder, snapshot.step, error) from None
+        together.follow(hidden, target, group)
+        return target
 
     def _read_back(self, path: Path) -> None:
         """Before anything older is deleted: what the disk gives back, not the system's memory."""

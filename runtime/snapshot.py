@@ -49,7 +49,7 @@ def view(state: Any, process: int = 0) -> Snapshot:
     An array that lies on several devices is written once: of the same part the first copy.
     """
     leaves, arrays = [], {}
-    file = f"state-{process:05d}.safetensors"
+    file = file_name(process)
     for path, leaf in leaves_by_path(state).items():
         data, key = leaf, None
         if is_key(leaf):
@@ -97,6 +97,11 @@ class Copies:
         if held is not None and (held.shape, held.dtype) == (array.shape, array.dtype):
             return held
         return np.empty(array.shape, array.dtype)
+
+
+def file_name(process: int) -> str:
+    """What the file of a process is called."""
+    return f"state-{process:05d}.safetensors"
 
 
 def dotted(path: tuple[str, ...]) -> str:

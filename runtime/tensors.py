@@ -16,7 +16,7 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,8 @@ _OTHERS = {  # that numpy knows only through the package that JAX brings along
 }
 _DTYPES = {name: _OTHERS.get(name) or np.dtype(name) for name in {*CODES, *_COMPLEX, *_OTHERS}}
 
-CHUNK = 8 << 20  # bytes handed over at once, to a file and to the thread that sums
+CHUNK = 1 << 20  # bytes that are written or read, and summed, at a time
+ALIGNMENT = 64  # of what is read: JAX takes such arrays on a CPU as they are
 MOST_HEADER = 100 << 20  # bytes; what the format allows
 MOST_DIMS = 64  # as many as numpy has
 
@@ -117,16 +118,20 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int],
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the data is aligned
     head = len(text).to_bytes(8, "little") + text
+    size = len(head) + offset
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         write_all(handle, memoryview(head))
-        sums = {}
-        for name, array in arrays.items():
-            sums[name] = _summed(_bytes(array), lambda part, _: write_all(handle, part))
-        os.fsync(handle)
+        sums: dict[str, Future[int]] = {}
+        with ThreadPoolExecutor(1, "sum") as other:
+            for name, array in arrays.items():
+                data = _bytes(array)
+                sums[name] = other.submit(_crc32, data)
+                write_all(handle, data)
+            os.fsync(handle)
+            return {name: total.result() for name, total in sums.items()}, zlib.crc32(head), size
     finally:
         os.close(handle)
-    return sums, zlib.crc32(head), len(head) + offset
 
 
 class Reader:
@@ -163,25 +168,38 @@ class Reader:
     def read(self, name: str, kept: str | None = None) -> tuple[np.ndarray, int]:
         """An array, as one of the dtype `kept` if it is stored as another, and its CRC-32."""
         found = self.arrays[name]
-        target = dtype(kept or found.dtype)
         shape = found.shape[:-1] if kept in _COMPLEX else found.shape
-        array = np.empty(shape, target)
+        array = _aligned(shape, dtype(kept or found.dtype))
+        data, total = _bytes(array), 0
+        for at in range(0, len(data), CHUNK):
+            part = data[at : at + CHUNK]
+            self._fill(part, found.start + at)
+            total = zlib.crc32(part, total)
+        return array, total
 
-        def fill(part: memoryview, at: int) -> None:
-            while len(part):
-                try:
-                    count = os.preadv(self._handle, [part], self._data + found.start + at)
-                except OSError as error:
-                    raise Broken(f"{self.name} cannot be read: {error.strerror}") from None
-                if not count:
-                    raise Broken(f"{self.name} is cut short")
-                part, at = part[count:], at + count
-
-        return array, _summed(_bytes(array), fill)
+    def crc32(self, name: str) -> int:
+        """The CRC-32 of an array, which is not kept in memory."""
+        found, total = self.arrays[name], 0
+        buffer = memoryview(bytearray(min(CHUNK, found.end - found.start)))
+        for at in range(found.start, found.end, CHUNK):
+            part = buffer[: found.end - at]
+            self._fill(part, at)
+            total = zlib.crc32(part, total)
+        return total
 
     def forget(self) -> None:
         """Have the file read from the disk again, and not from memory."""
         os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def _fill(self, part: memoryview, at: int) -> None:
+        while len(part):
+            try:
+                count = os.preadv(self._handle, [part], self._data + at)
+            except OSError as error:
+                raise Broken(f"{self.name} cannot be read: {error.strerror}") from None
+            if not count:
+                raise Broken(f"{self.name} is cut short")
+            part, at = part[count:], at + count
 
     def _pread(self, count: int, at: int) -> bytes:
         try:
@@ -278,23 +296,15 @@ def _bytes(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _summed(data: memoryview, handle: Callable[[memoryview, int], None]) -> int:
-    """Hand over a buffer part by part, (part, offset); the CRC-32 of all of it.
+def _crc32(data: memoryview) -> int:
+    total = 0
+    for at in range(0, len(data), CHUNK):
+        total = zlib.crc32(data[at : at + CHUNK], total)
+    return total
 
-    Each part is summed after it was handed over, on a thread of its own if there are several.
-    """
-    if len(data) <= CHUNK:
-        handle(data, 0)
-        return zlib.crc32(data)
-    total: Future[int] | None = None
 
-    def add(part: memoryview, before: Future[int] | None) -> int:
-        return zlib.crc32(part, before.result() if before else 0)
-
-    with ThreadPoolExecutor(1) as other:
-        for at in range(0, len(data), CHUNK):
-            part = data[at : at + CHUNK]
-            handle(part, at)
-            total = other.submit(add, part, total)
-    assert total is not None
-    return total.result()
+def _aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
+    size = math.prod(shape) * kind.itemsize
+    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + size].view(kind).reshape(shape)

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 import tiny_lm
-from netwright.runtime import RunError, data
-from netwright.runtime.checkpoint import steps
+from netwright.runtime import Keep, RunError, data, tensors
+from netwright.runtime.checkpoint import open_checkpoint, steps
 from netwright.runtime.evaluate import Evaluator
 from netwright.runtime.log import Log
 from netwright.runtime.loop import train
@@ -156,9 +156,17 @@ def test_refusals(job, tmp_path):
 
 def test_other_data_or_another_optimizer(job, text, tmp_path, capsys):
     train(job, tmp_path / "run", steps=2)
-    other = dataclasses.replace(job, data=lambda: data.Text(text, length=16, batch=4, seed=3))
-    train(other, tmp_path / "run", steps=3, resume=True)
-    assert "batch (was 8, is 4)" in capsys.readouterr().out
+    other = dataclasses.replace(job, data=lambda: data.Text(text, length=16, batch=4, seed=4))
+    refused = (
+        r"cannot go on as it would have:\n(.*\n)*  data: seed was 3, is 4\n"
+        r"  batch: batch was 8, is 4\n.*add --allow data --allow batch"
+    )
+    with pytest.raises(RunError, match=refused):
+        train(other, tmp_path / "run", steps=3, resume=True)
+    with pytest.raises(RunError, match=r"batch was 8"):
+        train(other, tmp_path / "run", steps=3, resume=True, allow=["data", "model"])
+    train(other, tmp_path / "run", steps=3, resume=True, allow=["data", "batch"])
+    assert "batch was 8, is 4: it will not go on as it would have" in capsys.readouterr().out
     sgd = dataclasses.replace(job, optimizer=lambda: optax.sgd(0.1))
     with pytest.raises(RunError, match=r"opt_state.*: the checkpoint has it, the program does not"):
         train(sgd, tmp_path / "run", resume=True)
@@ -198,3 +206,59 @@ def test_the_log_keeps_what_is_before_the_step(tmp_path):
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4]
     assert rows(tmp_path)[2]["loss"] == 1 / 3 and rows(tmp_path)[3]["loss"] is None
     assert Log(path, 4).evaluated(4) and not Log(path, 4).evaluated(3)
+
+
+def test_early_stopping_and_the_best_are_part_of_the_checkpoint(job, tmp_path, capsys):
+    keep = Keep(last=1, best=1)
+    worse = dataclasses.replace(
+        job, optimizer=lambda: optax.sgd(-20.0), evaluate_every=2, checkpoint_every=0, steps=50
+    )
+    patient = dataclasses.replace(worse, patience=3, keep=keep)
+    stopped = train(patient, tmp_path / "run", steps=5)
+    assert stopped.early is None
+    result = train(patient, tmp_path / "run", resume=True)
+    assert result.step == 8 and "loss has not been better" in result.early
+    assert list(steps(tmp_path / "run/checkpoints")) == [2, 8]
+    about = open_checkpoint(tmp_path / "run/checkpoints/step-00000008").manifest.about
+    assert about["best"]["step"] == 2 and about["best"]["since"] == 3
+    assert about["evaluation"]["loss"] > about["best"]["value"]
+    again = train(patient, tmp_path / "run", resume=True)
+    assert again.started == again.step == 8 and again.early
+    unknown = dataclasses.replace(worse, keep=Keep(metric="f1"))
+    with pytest.raises(RunError, match=r"no metric 'f1'; it has loss, accuracy"):
+        train(unknown, tmp_path / "other")
+
+
+def test_what_is_kept(job, tmp_path):
+    kept = dataclasses.replace(job, keep=Keep(last=2, every=4), checkpoint_every=1, steps=4)
+    train(kept, tmp_path / "run")
+    (tmp_path / "run/checkpoints/step-00000003/pinned").touch()
+    train(kept, tmp_path / "run", resume=True, steps=10)
+    assert list(steps(tmp_path / "run/checkpoints")) == [3, 4, 8, 9, 10]
+
+
+def test_a_disk_that_is_full_does_not_end_training(job, tmp_path, capsys, monkeypatch):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(job, whole)
+    write_all, left = tensors.write_all, [2]
+
+    def full(handle, data):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(28, "No space left on device")
+        write_all(handle, data)
+
+    monkeypatch.setattr(tensors, "write_all", full)
+    train(job, run)
+    printed = capsys.readouterr().out
+    assert printed.count("No space left on device") == 1 and "Training goes on" in printed
+    assert tensors_of(whole, 10) == tensors_of(run, 10)
+    assert without_times(rows(whole)) == without_times(rows(run))
+    assert list(steps(run / "checkpoints")) == [9, 10]
+    left[0] = 1
+    with pytest.raises(RunError, match=r"step 12 cannot be written"):
+        train(job, run, resume=True, steps=12)
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [
+        "step-00000009",
+        "step-00000010",
+    ]

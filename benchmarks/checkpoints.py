@@ -1,0 +1,230 @@
+"""How fast checkpoints are written and read, beside np.save and Orbax in the same run.
+
+    python benchmarks/checkpoints.py --megabytes 1000 --times 5
+
+The ways take turns; medians are printed. np.save writes each array to a file, which is then synced;
+it and Orbax check nothing when they read. The figures go to `results/checkpoints.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+LEAF = 4 << 20  # numbers in a leaf: 16 MB
+
+Times = dict[str, list[float]]
+
+
+def make(megabytes: int):
+    """A state of float32 leaves of 16 MB, of random numbers."""
+    import jax
+    import numpy as np
+    from netwright.runtime import scale
+    from netwright.runtime.state import TrainState
+
+    rng = np.random.default_rng(0)
+    count = max(round(megabytes * 1e6 / (4 * LEAF)), 1)
+    params = {
+        f"leaf{n:03}": jax.device_put(rng.random(LEAF, np.float32).reshape(1024, -1))
+        for n in range(count)
+    }
+    step, rng_key = jax.numpy.int32(0), jax.numpy.uint32([1, 2])
+    return TrainState(params, (), {}, rng_key, step, scale.create(None), {})
+
+
+def at(state, step: int):
+    """The state of another step."""
+    import jax.numpy as jnp
+
+    return state._replace(step=jnp.int32(step))
+
+
+def timed(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def forget(folder: Path) -> None:
+    """Have the files of a folder read from the disk, and not from memory."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            handle = os.open(path, os.O_RDONLY)
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(handle)
+
+
+def np_save(folder: Path, state) -> None:
+    import jax
+    import numpy as np
+
+    folder.mkdir()
+    for number, leaf in enumerate(jax.tree.leaves(state)):
+        with (folder / f"{number}.npy").open("wb") as file:
+            np.save(file, np.asarray(leaf))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def np_load(folder: Path, count: int) -> None:
+    import jax
+    import numpy as np
+
+    arrays = [jax.device_put(np.load(folder / f"{number}.npy")) for number in range(count)]
+    jax.block_until_ready(arrays)
+
+
+def measure(megabytes: int, times: int, folder: Path) -> dict[str, Times]:
+    """Seconds of each way, by what was done."""
+    import jax
+    import orbax.checkpoint as ocp
+    from netwright.runtime.checkpoint import open_checkpoint
+    from netwright.runtime.restore import restore
+    from netwright.runtime.retention import Keep
+    from netwright.runtime.saver import Saver
+
+    state = make(megabytes)
+    abstract = jax.eval_shape(lambda: state)
+    leaves = len(jax.tree.leaves(state))
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state._asdict()
+    )
+    orbax = ocp.StandardCheckpointer()
+    found: dict[str, Times] = {
+        what: {} for what in ("save", "blocked", "read back", "restore", "restore from disk")
+    }
+
+    def note(what: str, way: str, seconds: float) -> None:
+        found[what].setdefault(way, []).append(seconds)
+
+    with Saver(folder / "ours", Keep(last=1)) as saver:
+        saver.save(at(state, 0), {})  # the first one makes the memory for the copies
+        saver.wait()
+        saver.finished()
+        for turn in range(1, times + 1):
+            # each deletes its last one after the new one is written, and so do we
+            numpys, orbaxes = folder / f"numpy-{turn}", folder / f"orbax-{turn}"
+            note("save", "np.save + fsync", timed(lambda path=numpys: np_save(path, state)))
+            shutil.rmtree(folder / f"numpy-{turn - 1}", ignore_errors=True)
+
+            def with_orbax(path=orbaxes) -> None:
+                orbax.save(path, state._asdict())
+                orbax.wait_until_finished()
+
+            note("save", "Orbax", timed(with_orbax))
+            shutil.rmtree(folder / f"orbax-{turn - 1}", ignore_errors=True)
+
+            now = at(state, 2 * turn)
+            saver.save(now, {}, wait=True)
+            (saved,) = saver.finished()
+            note("save", "Netwright", saved.writing)
+            note("read back", "Netwright", saved.reading)
+            synchronous = saved.writing + saved.reading
+            saver.save(at(state, 2 * turn + 1), {})
+            saver.wait()
+            (saved,) = saver.finished()
+            note("blocked", "Netwright", saved.blocked)
+            note("blocked", "share", saved.blocked / synchronous)
+
+            ours = saved.path
+            ways: dict[str, tuple[Path, Callable[[], object]]] = {
+                "np.load": (numpys, lambda path=numpys: np_load(path, leaves)),
+                "Orbax": (
+                    orbaxes,
+                    lambda path=orbaxes: jax.block_until_ready(orbax.restore(path, target)),
+                ),
+                "Netwright": (
+                    ours,
+                    lambda ours=ours: jax.block_until_ready(
+                        restore(open_checkpoint(ours), abstract)
+                    ),
+                ),
+            }
+            for way, (path, action) in ways.items():
+                timed(action)
+                note("restore", way, timed(action))
+                forget(path)
+                note("restore from disk", way, timed(action))
+    return found
+
+
+def memory(megabytes: int, folder: Path) -> float:
+    """How much host memory saving behind training takes, as a share of the state."""
+    import jax
+    from netwright.runtime.retention import Keep
+    from netwright.runtime.saver import Saver
+
+    state = jax.block_until_ready(make(megabytes))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+
+    def resident(which: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(which))
+
+    with Saver(folder / "memory", Keep(last=1)) as saver:
+        before = resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the most that was used is counted anew
+        for step in range(3):
+            saver.save(at(state, step), {})
+        saver.wait()
+    return (resident("VmHWM") - before) / size
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--megabytes", type=int, default=1000, help="the size of the state")
+    parser.add_argument("--times", type=int, default=5, help="how often each is done")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/netwright-checkpoints"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+
+    shutil.rmtree(given.folder, ignore_errors=True)
+    given.folder.mkdir(parents=True)
+    if given.memory:  # in a process of its own, which this is
+        print(memory(given.megabytes, given.folder))
+        return 0
+    command = [sys.executable, __file__, "--memory", "--megabytes", str(given.megabytes)]
+    command += ["--folder", str(given.folder / "process")]
+    share = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found = measure(given.megabytes, given.times, given.folder)
+    shutil.rmtree(given.folder)
+
+    medians = {
+        what: {way: statistics.median(seconds) for way, seconds in ways.items()}
+        for what, ways in found.items()
+    }
+    gigabytes = given.megabytes / 1000
+    for what, ways in medians.items():
+        for way, seconds in ways.items():
+            if way == "share":
+                print(f"{'':18} of a save that is waited for{seconds:9.1%}")
+            else:
+                rate = "" if what == "blocked" else f"{gigabytes / seconds:9.2f} GB/s"
+                print(f"{what:18} {way:16} {seconds * 1000:9.0f} ms {rate}")
+    print(f"{'host memory':18} of the state     {share:9.2f}")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    rows = {"commit": commit, "megabytes": given.megabytes, "times": given.times}
+    result = {**rows, "seconds": medians, "host_memory": share}
+    given.out.mkdir(exist_ok=True)
+    (given.out / "checkpoints.json").write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

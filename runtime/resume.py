@@ -1,0 +1,79 @@
+"""How a run begins: anew, with values that were given, or where its newest checkpoint left it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import commit, initial
+from .checkpoint import steps
+from .errors import RunError
+from .facts import changes, refuse
+from .job import Job
+from .progress import Plain
+from .restore import newest
+from .state import TrainState
+from .step import Program
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The state to go on from, and what its checkpoint tells about it; {} where there is none."""
+
+    state: TrainState
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def prepare(run: Path, resume: bool) -> None:
+    """Make the folder of a run. RunError where two would be mixed, or there is none to resume."""
+    present = steps(run / CHECKPOINTS)
+    if present and not resume:
+        raise RunError(
+            f"{run} already holds a run, at step {max(present)}.\n"
+            "Go on with it by --resume, or start another one by --run with a new folder."
+        )
+    if resume and not run.is_dir():
+        raise RunError(f"there is no run {run} to resume.\nLeave out --resume to start it.")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the folder {run} cannot be made: {error.strerror}.") from None
+
+
+def begin(
+    job: Job,
+    program: Program,
+    run: Path,
+    now: Mapping[str, Any],
+    show: Plain,
+    allow: Collection[str] = (),
+) -> Start:
+    """The newest whole checkpoint, or the state of step 0 where there is none at all.
+
+    Damaged checkpoints that are newer are told and set aside. `now` are the facts of the job; what
+    has changed since the checkpoint is a RunError unless `allow` has its kind: see `facts.KINDS`.
+    """
+    folder = run / CHECKPOINTS
+    commit.clean(folder)
+    if not steps(folder):
+        given = initial.read(run, program.abstract)
+        if given:
+            show.note(f"first values: {run / initial.NAME}")
+        return Start(program.init(job.seed, given))
+    state, checkpoint, damaged = newest(
+        folder, program.abstract, show.warn, program.placement and program.placement.state
+    )
+    about = checkpoint.manifest.about
+    found = changes(about, now)
+    refuse(found, allow)
+    for path in damaged:
+        commit.set_aside(path)
+    for lines in found.values():
+        for line in lines:
+            show.warn(f"{line}: it will not go on as it would have.")
+    show.note(f"resuming at step {int(state.step)}")
+    return Start(state, about)
