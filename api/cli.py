@@ -16,6 +16,7 @@ EPILOG = """
 A folder with a model and a recipe is all that is needed:
   netwright check examples/shakespeare     proves the shapes
   netwright fmt examples/shakespeare       gives model files their one layout
+  netwright recipe mine                    a recipe for a model, to begin with
   netwright train examples/shakespeare     writes the program and runs it
   netwright sample runs/shakespeare        text from the trained model
   netwright emit examples/shakespeare -o mine    the program alone, to keep
@@ -209,6 +210,27 @@ def fmt(paths: tuple[Path, ...], check: bool, diff: bool) -> None:
     diagnostics.raise_errors()
     if check and changed:
         sys.exit(WRONG)
+
+
+@main.command()
+@click.argument("model", type=existing, default=".", metavar="[FOLDER|MODEL]")
+@setting
+@entry
+@teaches
+def recipe(model: Path, settings: tuple, entry: str | None) -> None:
+    """Write a recipe.toml beside a model, with every key and what it means.
+
+    The data and the sizes of free dims are filled in as far as they can be told; all other keys
+    stand behind a # with their defaults. A recipe that is there is never overwritten.
+    """
+    from . import driver
+
+    path, missing = driver.new_recipe(model, dict(settings), entry)
+    click.echo(f"{path} is written")
+    for line in missing:
+        click.echo(f"fill in:  {line}")
+    if not missing:
+        click.echo(f"train it: netwright train {path.parent}")
 
 
 @main.command()

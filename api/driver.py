@@ -153,6 +153,49 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def new_recipe(
+    path: Path, overrides: Mapping[str, Any] | None = None, entry: str | None = None
+) -> tuple[Path, tuple[str, ...]]:
+    """Write a recipe to begin with beside a model.
+
+    Args:
+        path: a model file, or a folder with a `model.nw`.
+        overrides: values for dims and constants, by name.
+        entry: the name of a loss; by default the file's last.
+
+    Returns:
+        Where it is, and what must still be filled in.
+
+    Raises:
+        InputError: the model is wrong or has no loss, or there is a recipe already.
+    """
+    from .frontend.recipe.template import template
+
+    loaded = load(path, overrides, entry)
+    file = loaded.path.parent / RECIPE
+    _must_be_loss(loaded)
+    made = template(loaded.module, loaded.path.parent)
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(made.text)
+    except FileExistsError:
+        problem = Diagnostic(
+            "recipe-there", f"{file} is there already", help="move it away for a new one"
+        )
+        raise InputError([problem]) from None
+    return file, made.missing
+
+
+def _must_be_loss(loaded: Loaded) -> None:
+    if loaded.module.kind != "loss":
+        problem = Diagnostic(
+            "no-loss",
+            f"{loaded.path} has no loss, so there is nothing to train",
+            help="loss name(…): … return mean[B](…)",
+        )
+        raise InputError([problem])
+
+
 def pipeline() -> Pipeline:
     """The passes in order."""
     from .passes.layout import Layout
@@ -278,13 +321,7 @@ def program(
     from .ir.plan import module_hash
 
     module = loaded.module
-    if module.kind != "loss":
-        problem = Diagnostic(
-            "no-loss",
-            f"{loaded.path} has no loss, so there is nothing to train",
-            help="loss name(…): … return mean[B](…)",
-        )
-        raise InputError([problem])
+    _must_be_loss(loaded)
     diagnostics = Diagnostics(dict(loaded.sources))
     diagnostics.sources[recipe.file] = Path(recipe.file).read_text()
     fitted = fit(recipe, module, diagnostics)

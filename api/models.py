@@ -9,7 +9,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -37,15 +37,21 @@ class Model:
         """What the sizes of the data must fulfil, a line each; most models require nothing."""
         return self.loaded.requirements
 
-    def compile(self, recipe: str | Path | None = None, plan: Any = None) -> Compiled:
+    def compile(
+        self, recipe: str | Path | None = None, plan: Any = None, optimizer: Any = None
+    ) -> Compiled:
         """The training program of this model and a recipe, loaded.
 
         Args:
             recipe: a `recipe.toml`, or the folder that it is in; by default the model's folder.
             plan: a `netwright.ir.plan.Plan` to be obeyed instead of the one that the recipe gives.
+            optimizer: what takes the place of the recipe's optimizer and schedule: a gradient
+                transformation of optax, or a function of the paths of the trained parameters
+                (a tuple of texts such as "gpt.blocks.attn.wq") that gives one.
 
         Raises:
             InputError: the recipe is wrong, or does not fit the model.
+            TypeError: the optimizer is neither.
         """
         from .backend.program import write_program
 
@@ -54,6 +60,8 @@ class Model:
         folder = Path(tempfile.mkdtemp(prefix="netwright-"))
         write_program(files, folder)
         model, job = _load(folder)
+        if optimizer is not None:
+            job = replace(job, optimizer=lambda: _transformation(optimizer, model, job.settings))
         return Compiled(folder, model, job)
 
 
@@ -81,9 +89,7 @@ class Compiled:
     put_batch: Callable[..., Any]
 
     def __init__(self, folder: Path, model: ModuleType, job: Any):
-        from .runtime.step import build
-
-        program = build(model, job.optimizer(), job.mesh)
+        program = job.build()
         self.model, self.job = model, job
         self.init, self.step, self.evaluate = program.init, program.step, program.evaluate
         self.predict, self.put_batch = program.predict, program.put_batch
@@ -110,6 +116,26 @@ def load(model: str | Path | PythonLayer, entry: str | None = None, **settings: 
     if isinstance(model, str | Path):
         return Model(driver.load(Path(model), settings, entry))
     return Model(driver.load_python(model, settings))
+
+
+def _transformation(optimizer: Any, model: ModuleType, settings: Any) -> Any:
+    """The gradient transformation that is meant by the argument of `Model.compile`."""
+    import jax
+    import optax
+
+    from .runtime.state import leaves_by_path, split
+
+    if callable(optimizer):
+        params = jax.eval_shape(lambda: model.init_params(jax.random.key(0)))
+        trained, _ = split(params, settings.frozen)
+        optimizer = optimizer(tuple(".".join(path) for path in leaves_by_path(trained)))
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(
+            "optimizer must be a gradient transformation of optax, such as optax.adam(1e-3), or a"
+            " function of the parameters' paths that gives one; it is"
+            f" {type(optimizer).__name__}."
+        )
+    return optimizer
 
 
 def _load(folder: Path) -> tuple[ModuleType, Any]:

@@ -19,13 +19,13 @@ class Schedule:
 
     name: str = key(
         Word(tuple(SCHEDULES), SCHEDULE_WORDS),
-        "one of those below; left out, constant",
+        "its name in optax, or a short one; left out, constant",
         default="constant",
         example='"warmup_cosine"',
     )
     options: Options = key(
         Real(),
-        "any option of the schedule, as listed below",
+        "any option of the schedule, under its name in optax",
         default=(),
         example="warmup_steps = 100",
         rest=True,
@@ -36,7 +36,7 @@ class Schedule:
 class Transformation:
     """A transformation of gradients or updates by optax, with its options under optax's names."""
 
-    name: str = key(Text("the name of a transformation"), "one of those below", example='"clip"')
+    name: str = key(Text("the name of a transformation"), "its name in optax", example='"clip"')
     options: Options = key(
         Real(), "any option of it", default=(), example="max_delta = 1.0", rest=True
     )
@@ -53,7 +53,7 @@ _DECAY_ON: Form = Either(
 class Optimizer:
     """An optimizer of optax, with its options under optax's own names."""
 
-    name: str = key(Text("the name of an optimizer"), "one of those below", default="adamw")
+    name: str = key(Text("the name of an optimizer"), "its name in optax", default="adamw")
     learning_rate: float = key(
         Real(least=0.0), "the learning rate; with a schedule, its highest or first", default=1e-3
     )
@@ -92,7 +92,7 @@ class Optimizer:
     )
     options: Options = key(
         Real(),
-        "any option of the optimizer, as listed below",
+        "any option of the optimizer, under its name in optax",
         default=(),
         example="weight_decay = 0.1",
         rest=True,

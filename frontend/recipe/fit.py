@@ -198,7 +198,7 @@ class _Fitter:
 
     def _arrays(self, fields: Mapping[str, str], sizes: Mapping[str, int]) -> None:
         """Whether the arrays of the file have the shapes of the inputs that take them."""
-        shapes = _shapes(self.recipe.data_path)
+        shapes = array_shapes(self.recipe.data_path)
         if shapes is None:
             self.error(
                 "recipe-data",
@@ -314,7 +314,7 @@ def _brackets(parts: Iterable[object]) -> str:
     return f"[{', '.join(map(str, parts))}]"
 
 
-def _shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
+def array_shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
     """The shapes of the arrays of a .npz file, read from their headers; None if it is not one."""
 
     from numpy.lib import format as npy
