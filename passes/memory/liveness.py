@@ -159,10 +159,17 @@ class Walk:
         unit: the unit.
         loops: what inner loops take, by position of their unit.
         spread: whether arrays lie on a mesh.
+        summed: whether gradients of microbatches are summed.
     """
 
-    def __init__(self, unit: Unit, loops: dict[int, LoopCost], spread: bool = False):
-        self.unit, self.loops, self.spread = unit, loops, spread
+    def __init__(
+        self,
+        unit: Unit,
+        loops: dict[int, LoopCost],
+        spread: bool = False,
+        summed: bool = False,
+    ):
+        self.unit, self.loops, self.spread, self.summed = unit, loops, spread, summed
         self.program = Program()
         self.at: dict[int, Buffers] = {}  # by root: what has to be alive to read it
         self.written: dict[int, int] = {}  # by root: the buffer that holds it
@@ -230,12 +237,16 @@ class Walk:
         self.written[node.id] = made
 
     def _loss_forward(self, node: Node, reads: Buffers) -> None:
-        """The exponentials stay for the gradient; the loss itself is computed last of all."""
+        """The exponentials stay for the gradient; the loss itself is computed last of all.
+
+        Not so in a loop over microbatches, which has to give the loss of each.
+        """
         logits = self.unit.values[self.root(node.operands[0])]
         size = max((size for _, size in node.internals), default=logits.bytes)
         made = self.program.step(f"{self.name(node)}: exp", reads, size)
-        self.at[node.id] = reads | ({made} if made is not None else NONE)
-        self.program.held.update(b for b in reads if self.program.sizes[b] >= logits.bytes)
+        self.at[node.id] = frozenset((made,)) if made is not None else reads
+        if not self.summed:
+            self.program.held.update(b for b in reads if self.program.sizes[b] >= logits.bytes)
 
     def _needs_writing(self, node: Node) -> bool:
         users = self.users.get(node.id, [])

@@ -283,7 +283,7 @@ class _Model:
 
     def report(self, hardware: Hardware | None) -> MemoryReport:
         entry = self.graph.units[0]
-        walk = Walk(entry, self.costs, self.spread)
+        walk = Walk(entry, self.costs, self.spread, self.plan.microbatches > 1)
         walk.outside(entry.arguments)
         walk.forward([v.id for v in entry.values], entry.results)
         walk.backward(entry.results)
@@ -299,7 +299,10 @@ class _Model:
                 component = program.components[buffer] if buffer >= 0 else "transient"
                 parts[component] = parts.get(component, 0) + size
             timeline.append(Moment(name, tuple((k, v) for k, v in parts.items() if v)))
-        update = {**fixed, "gradients": self.gradient_bytes()}
+        # XLA copies the optimizer's arrays, which both their own and the parameters' update read.
+        update = {**fixed, "optimizer, copied": fixed["optimizer"]}
+        if self.plan.microbatches == 1:
+            update["gradients"] = self.gradient_bytes()
         timeline.append(Moment("update", tuple((k, v) for k, v in update.items() if v)))
         worst = max(timeline, key=lambda m: m.bytes)
         _, _, live = program.peak()
