@@ -166,7 +166,7 @@ def for_arrays(called: Callee) -> str:
 
 
 def each(body: Body, at: int, op: Op) -> None:
-    """Copies side by side: `jax.vmap`."""
+    """Copies side by side: `jax.vmap`, or `lax.map` where JAX has no such copies of some op."""
     called, count = callee(body, op), body.function.dim(op["along"])
     found, child = called.effects, called.child
     args: list[tuple[str, bool]] = []  # source, and whether it is dealt out
@@ -174,6 +174,11 @@ def each(body: Body, at: int, op: Op) -> None:
     args += [(body.function.state_of(child), True)] if found.state else []
     args += [(body.array(o).text, i in op["dealt"]) for i, o in enumerate(op.operands)]
     args += [(copy_keys(body, op, count), True)] if found.key else []
+    names = [body.target(r, at) for r in op.results]
+    names += outputs(body, called, copies=True)
+    if found.serial:
+        body.emit(f"{', '.join(names)} = {_mapped(body, called, op, args, count)}", op)
+        return
     function = for_arrays(called)
     if again(op):
         function = recomputed(body, op, function)
@@ -183,7 +188,22 @@ def each(body: Body, at: int, op: Op) -> None:
     if spread := op.get("spread", ()):
         placed = ", ".join(quoted(axis) for axis in spread)
         more += f", spmd_axis_name={placed if len(spread) == 1 else f'({placed})'}"
-    names = [body.target(r, at) for r in op.results]
-    names += outputs(body, called, copies=True)
     given = ", ".join(text for text, _ in args)
     body.emit(f"{', '.join(names)} = jax.vmap({function}, ({axes}){more})({given})", op)
+
+
+def _mapped(body: Body, called: Callee, op: Op, args: list[tuple[str, bool]], count: str) -> str:
+    """Source of copies one after the other."""
+    copy = body.temporary("copy")
+    dealt = [text for text, deal in args if deal]
+    if all(text.startswith("copy_keys(") for text in dealt):  # None in evaluation
+        dealt.append(f"jnp.arange({count})")
+    places = iter(range(len(dealt)))
+    given = [f"{copy}[{next(places)}]" if deal else text for text, deal in args]
+    if again(op):
+        function = recomputed(body, op, for_arrays(called), ", prevent_cse=False")
+    else:
+        function = called.function
+        given += ["train"] if called.effects.train or called.effects.key else []
+    items = ", ".join(dealt) + ("," if len(dealt) == 1 else "")
+    return f"lax.map(lambda {copy}: {function}({', '.join(given)}), ({items}))"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..ir.core import Child, Dim, Op, Type, Value, Variant, attributes, axes, walk
-from ..ir.diagnostics import Place
-from ..ir.registry import lookup
+from ..ir.diagnostics import Diagnostics, Place, Span
 from . import tree
 from .constants import LayerRef, Mistake, is_constant, plain
 from .instances import BuiltVariant, ChildRecord, InstanceBuilder
@@ -121,13 +121,13 @@ def call_child(body: Values, record: ChildRecord, node: tree.Call, labels) -> An
                 places=(Place(argument.span, "needed here"),),
                 help=corrected(shared.diagnostics, node.span, fixed) if fixed else "",
             )
-    built = _variant(child, [(a, t) for a, t, _ in types], matcher, tuple(absent), node)
+    built = _variant(
+        child, [(a, t) for a, t, _ in types], matcher, tuple(absent), record.child.span
+    )
     if built.variant is None:
         raise Mistake
     if body.inside and _reports(child):
         raise _odd_place(body, record, node, "metrics")
-    if record.child.mode == "each":
-        _refuse_unmapped(body, child, node)
     return _emit_call(body, record, node, built, built.variant, matcher, types, dealt, labels)
 
 
@@ -147,20 +147,6 @@ def _ops(builder: InstanceBuilder) -> Iterator[Op]:
             yield from walk(built.variant.ops)
     for record in builder.children.values():
         yield from _ops(record.builder)
-
-
-def _refuse_unmapped(body: Values, builder: InstanceBuilder, node: tree.Call) -> None:
-    """Report an op that cannot be computed for several copies side by side."""
-    for op in _ops(builder):
-        if not lookup(op.name).mapped:
-            raise body.shared.error(
-                "op-in-each",
-                f"{builder.layer.name} has {op.name}, of which there cannot be copies side by side",
-                node.span,
-                places=(Place(op.span, f"{op.name} is here"),) if op.span is not None else (),
-                facts=(f"JAX maps {op.name} along no other dim",),
-                help="use repeat, or give the dim to the layer and compute all copies there",
-            )
 
 
 def _odd_place(body: Values, record: ChildRecord, node: tree.Call, what: str) -> Mistake:
@@ -290,7 +276,7 @@ def _argument(
     return body.builder.add("expand", id, dims=dims, span=node.span) if dims else id
 
 
-def _variant(child, arguments, matcher: Matcher, absent, node) -> BuiltVariant:
+def _variant(child, arguments, matcher: Matcher, absent, use: Span | None) -> BuiltVariant:
     """The variant for these argument types, elaborated if it is new."""
     key = (
         tuple((a.name, t) for a, t in arguments),
@@ -303,10 +289,27 @@ def _variant(child, arguments, matcher: Matcher, absent, node) -> BuiltVariant:
             return built
     built = BuiltVariant(key, sum(1 for v in child.variants if v.variant is not None), None)
     child.variants.append(built)
+    known = len(child.shared.diagnostics.found)
     built.variant = elaborate_variant(
         child, arguments, matcher.dots, absent, built, matcher.changed
     )
+    if use is not None:
+        _say_where_used(child.shared.diagnostics, known, use)
     return built
+
+
+def _say_where_used(diagnostics: Diagnostics, known: int, use: Span) -> None:
+    """Add to mistakes in the body of a layer of another file which `use` of it they come from."""
+    found = diagnostics.found
+    before, new = found[:known], found[known:]
+    same = {(d.code, d.message, d.span) for d in before}
+    found[known:] = [
+        d
+        if d.span is None or use.file in {d.span.file, *(p.span.file for p in d.places)}
+        else replace(d, places=(*d.places, Place(use, "used here")))
+        for d in new
+        if (d.code, d.message, d.span) not in same
+    ]
 
 
 def _emit_call(

@@ -31,13 +31,6 @@ def call_masked(
     how = definition.hidden
     if how == "descending":
         how = "least" if attrs.get("descending") else "greatest"
-    if attrs.get("smoothing"):
-        raise body.shared.error(
-            "mask-with-smoothing",
-            f"{definition.name} cannot smooth over classes that a mask hides",
-            where.span,
-            help="leave out one of the two",
-        )
     try:
         check_bool("a mask", body.builder.type(mask), len(inputs), f"that of {definition.name}")
         if definition.variadic:

@@ -22,6 +22,7 @@ class Effects:
         key: whether it draws random numbers.
         train: whether it does something else in training.
         metrics: whether it reports any.
+        serial: whether copies of it can be made one after the other only.
     """
 
     params: bool = False
@@ -29,13 +30,14 @@ class Effects:
     key: bool = False
     train: bool = False
     metrics: bool = False
+    serial: bool = False
 
     def __or__(self, other: Effects) -> Effects:
         return Effects(*(a or b for a, b in zip(_fields(self), _fields(other), strict=True)))
 
 
 def _fields(e: Effects) -> tuple[bool, ...]:
-    return (e.params, e.state, e.key, e.train, e.metrics)
+    return (e.params, e.state, e.key, e.train, e.metrics, e.serial)
 
 
 @lru_cache(maxsize=4096)
@@ -53,6 +55,7 @@ def effects(module: Module, path: str, variant: int) -> Effects:
             key=lookup(op.name).effect == "random",
             train=op.name == "if_train",
             metrics=op.name == "metric",
+            serial=not lookup(op.name).mapped,
         )
     return found
 

@@ -224,7 +224,8 @@ class OpDef:
             None: derived from the family.
         linear: whether it is linear in each operand by itself, so that it keeps only the others.
         effect: `random` for ops that draw from a key, `metric` for those that must not be removed.
-        mapped: whether JAX can map it along one more dim, as `each` does.
+        mapped: whether JAX can map it along one more dim; if not, `each` makes the copies of a
+            layer that has it one after the other.
     """
 
     name: str

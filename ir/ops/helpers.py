@@ -76,7 +76,8 @@ def cross_entropy_with(logits, ids, axis, smoothing=0.0, ignore=None):
     places = jnp.expand_dims(jnp.where(live, ids, 0), axis)
     loss = -jnp.take_along_axis(log_probs, places, axis=axis).squeeze(axis)
     if smoothing:
-        loss = (1 - smoothing) * loss - smoothing * jnp.mean(log_probs, axis=axis)
+        seen = logits > -jnp.inf
+        loss = (1 - smoothing) * loss - smoothing * jnp.mean(log_probs, axis=axis, where=seen)
     return jnp.where(live, loss, 0)
 '''
 

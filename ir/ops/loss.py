@@ -74,7 +74,7 @@ def _meaning(np, args, op):
         live = live & (wanted != op["ignore"])
     picked = np.take_along_axis(log_probs, np.where(live, wanted, 0)[..., None], -1)[..., 0]
     s = op["smoothing"]
-    smooth = s * log_probs.mean(-1) if s else 0  # a logit may be -∞
+    smooth = s * log_probs.mean(-1, where=x > -np.inf) if s else 0
     return Named(np.where(live, -(1 - s) * picked - smooth, 0), rest)
 
 
@@ -88,11 +88,15 @@ def _order(op: Op, orders: tuple[Order, ...]):
 
 def _keeps(op: Op, types, wants) -> tuple[Keep, ...]:
     logits, result = types[0], op.result.type
+    smoothed: tuple[Keep, ...] = ()
+    if op["smoothing"]:
+        smoothed = (internal("bool", logits.dims), Keep("internal", type=result))
     return (
         Keep("internal", type=logits.with_dtype(result.dtype)),
         Keep("internal", type=result),
         internal("bool", result.dims),
         internal("int", result.dims),
+        *smoothed,
     )
 
 
@@ -101,7 +105,8 @@ register(
         "cross_entropy",
         "loss",
         "-log softmax(logits)[ids] along a dim. With smoothing s: (1 - s) times that, and s times "
-        "the mean of -log softmax(logits). Where an id is out of range or equal to `ignore`, the "
+        "the mean of -log softmax(logits) over the classes that no mask hides, those of which the "
+        "logit is not -∞. Where an id is out of range or equal to `ignore`, the "
         "loss is 0.",
         _shape,
         _source,

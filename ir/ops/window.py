@@ -60,6 +60,12 @@ def at_arrow(attrs: Mapping[str, Any], index: int) -> dict[str, Any]:
                 f"{name} is given for {len(value)} windows, and there are {number}",
                 help=f"one number for all, or {number} in the order of the brackets",
             )
+        if name != "pad" and type(value[index]) is not int:
+            shown = ", ".join("none" if v is None else str(v).lower() for v in value)
+            raise ShapeError(
+                "option-out-of-range",
+                f"{name} must be a whole number for each window, not ({shown})",
+            )
         found[name] = value[index]
     return found
 

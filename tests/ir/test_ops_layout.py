@@ -14,9 +14,9 @@ from jax.sharding import PartitionSpec as P
 from netwright.backend.source import OpSource
 from netwright.ir.core import Dim, Op, Order, Type, Value, attributes, axes, flat
 from netwright.ir.named import Named
-from netwright.ir.registry import Code, lookup
+from netwright.ir.registry import Code, lookup, names
 from netwright.ir.size import Size
-from op_cases import arrange, dims
+from op_cases import arrange, dims, residuals, shape_of
 
 B, S, D, K = dims("B S D K")
 ALL = axes((B, S, D))
@@ -61,6 +61,40 @@ def test_orders(name, before, after, text):
     given = arrange(array, (flat(before),), before)
     found = eval(text, {"jnp": jnp}, {"x": jnp.asarray(given)})
     np.testing.assert_array_equal(found, arrange(given, before, after))
+
+
+@pytest.mark.parametrize(
+    "name, before, after, attrs",
+    [
+        ("transpose", ALL, axes((S, D, B)), {}),
+        ("collapse", ALL, ((B, S), (D,)), {}),
+        ("uncollapse", ((B, S), (D,)), ALL, {}),
+        ("align", ALL, ((B,), (), (S,), (), (D,)), {}),
+        ("squeeze_axes", ((B,), (), (D,)), axes((B, D)), {}),
+        ("cast", ALL, ALL, {"dtype": "bfloat16"}),
+        ("cast", ALL, ALL, {"dtype": "float32"}),
+        ("name", ALL, ALL, {"name": "attn/q"}),
+        ("constrain", ALL, ALL, {"spec": (("data",), (), ())}),
+    ],
+)
+def test_keeps(name, before, after, attrs):
+    """JAX saves nothing of them, and nothing is what the registry says."""
+    text = written(name, before, after, **attrs)
+    names = {"jnp": jnp, "lax": lax, "P": P, "checkpoint_name": checkpoint_name}
+    type_ = Type("float32", flat(before))
+    array = np.ones(shape_of(before), np.float32)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        found = residuals(lambda x: (eval(text, {**names, "x": x}),), [array], (True,))
+    assert found == []
+    op = Op(name, (0,), (Value(1, type_),), attributes(**attrs))
+    assert lookup(name).keeps(op, (type_,), (True,)) == ()
+
+
+def test_every_op_of_a_layout_is_compared():
+    compared = {"transpose", "collapse", "uncollapse", "align", "squeeze_axes", "cast", "name"}
+    layouts = {name for name in names() if lookup(name).family == "layout"}
+    assert layouts == {*compared, "constrain"}
 
 
 def test_a_size_that_is_not_known_is_minus_one():

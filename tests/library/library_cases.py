@@ -279,7 +279,8 @@ def _compare(layer, case, emitted, dtype, tolerance, seed, text) -> None:
     def ours(params, floats):
         values = {**inputs, **floats}  # a tree's dicts are sorted; a layer's arguments are not
         values = {n: values[n] for n in layer.arguments if n in values}
-        given = emitted(params, state, values, train=case.train)
+        key = jax.random.key(0) if case.train else None
+        given = emitted(params, state, values, train=case.train, key=key)
         if not state:
             return given, {}
         *results, after = given

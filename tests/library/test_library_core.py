@@ -7,6 +7,8 @@ import pytest
 from flax import linen as nn
 from flax_layers import dense
 from library_cases import Emitted, Layer, module_of
+from netwright.ir.registry import elsewhere, names
+from programs import ROOT
 
 pytestmark = pytest.mark.xdist_group("library-core")  # to compile each op once
 
@@ -158,6 +160,35 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_equals_flax(layer, equal):
     equal(layer)
+
+
+# What Flax has by another name, and is neither an op nor a name that a message knows.
+OTHERWISE = {
+    "GeGLU": "core.GeGLU",
+    "PReLU": "core.PReLU",
+    "constant": "full",
+    "ones_init": "ones",
+    "zeros_init": "zeros",
+}
+
+
+@pytest.mark.parametrize("module", ["activation", "initializers"])
+def test_flax_has_no_other(module):
+    """All its activations and initializers are ops, or layers of the library."""
+    exported = getattr(nn, module)
+    own = {
+        name
+        for name in vars(exported)
+        if not name.startswith("_") and callable(getattr(exported, name))
+    }
+    own -= {"Any", "Array", "Dense", "Dtype", "Initializer", "Module", "Optional", "compact"}
+    assert len(own) > 15
+    left = {name for name in own if name not in names() and name not in elsewhere()}
+    assert left <= set(OTHERWISE), left
+    page = (ROOT / "docs/library.md").read_text(encoding="utf-8")
+    for name in left:
+        ours = OTHERWISE[name]
+        assert ours in names() or f"### {ours}\n" in page
 
 
 @pytest.mark.parametrize("init", INITS)

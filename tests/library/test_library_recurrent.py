@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from library_cases import Case, Emitted, Layer, module_of
+from library_cases import Case, Emitted, Layer, compare, module_of
 
 SIZES = {"B": 2, "T": 3, "D": 3, "H": 4}
 ACTS = {"tanh": jnp.tanh, "relu": nn.relu, "sigmoid": nn.sigmoid, "hard_sigmoid": nn.hard_sigmoid}
@@ -155,6 +155,9 @@ def stacked(case, params, state, inputs):
     ys, lasts = inputs["xs"], []
     for i, own in enumerate(levels):
         first = inputs["first"][i] if "first" in inputs else None
+        if i:
+            drop = nn.Dropout(case.options["rate"], deterministic=not case.train)
+            ys = drop.apply({}, ys, rngs={"dropout": jax.random.key(0)})
         given = ys, inputs.get("live"), first
         if kind_of(case) == "Bidirectional":
             plain = Case({}, case.sizes, case.train)
@@ -315,3 +318,32 @@ def test_the_bias_of_the_forget_gate():
     emitted = Emitted(module_of(MASKED.format(layer="LSTM(forget = 1)")))
     bias = emitted.init_params(jax.random.key(0))["net"]["bias"]
     np.testing.assert_array_equal(bias, np.array([0.0, 1.0, 0.0, 0.0])[:, None].repeat(2, 1))
+
+
+def drawn(key, p=0.5, shape=(), **_):
+    """What both draw: the same for equal shapes, in whatever order and by whatever key."""
+    return jnp.asarray(np.random.default_rng(0).random(tuple(shape)) < p)
+
+
+@pytest.mark.parametrize("cell", ["GRU", pytest.param("LSTM", marks=pytest.mark.slow)])
+def test_dropout_between_levels_is_that_of_flax(cell, monkeypatch):
+    """Between levels and nowhere else, where both draw the same."""
+    layer = Layer(
+        "recurrent.Stacked",
+        {"xs": "[B, T, D]", "live": "bool[B, T]"},
+        "[B, T, H], [L, B, State, H]",
+        stacked,
+        dims="[D -> H, State = State]",
+        options={
+            "cell": (f"recurrent.{cell}",),
+            "rate": (0.5, 0.25),
+            "train": ("true",),
+            "L": (3,),
+        },
+        always=("cell", "rate"),
+        sizes={**SIZES, "State": 2 if cell == "LSTM" else 1},
+        draw={"live": lengths},
+    )
+    monkeypatch.setattr(jax.random, "bernoulli", drawn)
+    with jax.disable_jit():
+        assert compare(layer, "float64") == 2

@@ -284,6 +284,7 @@ TRANSPOSED = {
     "bias": ("true", "false"),
     **FILLED,
 }
+INITS = ("he_normal", "normal(0.1)")
 NORMS = (
     "norm.BatchNorm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)", "norm.GroupNorm(groups = 2)",
     "none",
@@ -422,7 +423,12 @@ LAYERS = [
         "[B, Y, X, C]",
         squeeze_excite,
         dims="[R = R]",
-        options={"act": ("relu", "silu"), "gate": ("sigmoid", "hard_sigmoid"), "R": (1, 3)},
+        options={
+            "act": ("relu", "silu"),
+            "gate": ("sigmoid", "hard_sigmoid"),
+            "R": (1, 3),
+            **FILLED,
+        },
         sizes={"B": 2, "Y": 3, "X": 2, "C": 4},
     ),
     block(
@@ -434,7 +440,7 @@ LAYERS = [
             "dilation": (1, 2),
             "groups": (1, 2, "C"),
             "bias": ("norm == none", "true", "false"),
-            "init": ("he_normal", "normal(0.1)"),
+            "init": INITS,
             "norm": NORMS,
             "act": ("relu", "none", "silu"),
             "K": (3, 2),
@@ -444,7 +450,7 @@ LAYERS = [
     block(
         "Shortcut",
         shortcut,
-        {"stride": (1, 2), "norm": NORMS, "Co": (4, 6)},
+        {"stride": (1, 2), "norm": NORMS, "Co": (4, 6), "init": INITS},
     ),
     block(
         "Residual",
@@ -455,6 +461,7 @@ LAYERS = [
             "norm": NORMS,
             "last_norm": ("norm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)"),
             "act": ("relu", "tanh"),
+            "init": INITS,
             "Co": (4, 6),
         },
     ),
@@ -468,6 +475,7 @@ LAYERS = [
             "norm": NORMS,
             "last_norm": ("norm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)"),
             "act": ("relu", "tanh"),
+            "init": INITS,
             "Co": (4, 8),
         },
         "[C -> Co, Y -> Yo, X -> Xo, M = M]",
@@ -482,6 +490,7 @@ LAYERS = [
             "norm": NORMS,
             "act": ("relu6", "tanh"),
             "gate": ("none", "vision.SqueezeExcite"),
+            "init": INITS,
             "M": (4, 8),
             "Co": (4, 6),
             "K": (3, 2),
@@ -513,36 +522,44 @@ def test_equals_flax(layer, equal):
     equal(layer)
 
 
+IMAGE = "[B, Y, X, C]"
+
+
 @pytest.mark.parametrize(
-    "use",
+    "use, takes",
     [
-        "Conv1d[C -> C, T = Y]",
-        "Conv[C -> C]",
-        "Conv3d[C -> C, Z = X2]",
-        "ConvTranspose1d[C -> C, Y -> Y]",
-        "ConvTranspose[C -> C, Y -> Y, X -> X]",
-        "ConvTranspose3d[C -> C, X2 -> X2, Y -> Y, X -> X]",
-        "PatchEmbed[C -> C, P = 2]",
-        "ConvNorm[C -> C]",
+        ("Conv1d[C -> C, T = Y]", "[B, Y, C]"),
+        ("Conv[C -> C]", IMAGE),
+        ("Conv3d[C -> C, Z = X2]", "[B, X2, Y, X, C]"),
+        ("ConvTranspose1d[C -> C, Y -> Y]", "[B, Y, C]"),
+        ("ConvTranspose[C -> C, Y -> Y, X -> X]", IMAGE),
+        ("ConvTranspose3d[C -> C, X2 -> X2, Y -> Y, X -> X]", "[B, X2, Y, X, C]"),
+        ("PatchEmbed[C -> C, P = 2]", IMAGE),
+        ("SqueezeExcite", IMAGE),
+        ("ConvNorm[C -> C]", IMAGE),
+        ("Shortcut[C -> Co]", IMAGE),
+        ("Residual[C -> Co]", IMAGE),
+        ("Bottleneck[C -> Co]", IMAGE),
+        ("InvertedResidual[C -> C]", IMAGE),
     ],
 )
-def test_initializers_reach_parameters(use):
-    name = use.split("[")[0]
-    more = "" if name == "ConvNorm" else ", bias_init = full(3)"
-    dims = {"Conv1d": "B, Y, C", "ConvTranspose1d": "B, Y, C"}
-    dims |= {"Conv3d": "B, X2, Y, X, C", "ConvTranspose3d": "B, X2, Y, X, C"}
-    given = dims.get(name, "B, Y, X, C")
+def test_initializers_reach_all_parameters(use, takes):
+    norms = use.split("[")[0] in ("ConvNorm", "Shortcut", "Residual", "Bottleneck")
+    norms = norms or use.startswith("Inverted")
+    options = "init = full(2)" if norms else "init = full(2), bias_init = full(3)"
+    gives = takes.replace("C]", "Co]") if "-> Co" in use else takes
+    gives = "[B, N, C]" if use.startswith("Patch") else gives
     text = (
-        "import vision\ndims: B = 1, Y = 4, X = 4, X2 = 4, C = 2\n"
-        f"model Net(x: [{given}]) -> []:\n"
-        f"    use net = vision.{use}(init = full(2){more})\n"
-        "    y = net(x)\n"
-        "    return sum[...](y)\n"
+        "import vision\ndims: B = 1, Y = 4, X = 4, X2 = 4, C = 2, Co = 4, N = 4\n"
+        f"model Net(x: {takes}) -> {gives}:\n    use net = vision.{use}({options})\n"
+        "    return net(x)\n"
     )
-    if name == "PatchEmbed":
-        text = text.replace("sum[...]", "sum[B, N, C]")
-    text = text.replace("sum[...]", f"sum[{given}]")
     found = Emitted(module_of(text)).init_params(jax.random.key(0))["net"]
-    found = found["conv"] if name == "ConvNorm" else found
-    assert np.all(found["kernel"] == 2)
-    assert "bias" not in found or np.all(found["bias"] == 3)
+    kernels = 0
+    for path, array in jax.tree_util.tree_leaves_with_path(found):
+        names = [key.key for key in path]
+        if "normalise" in names:
+            continue
+        assert np.all(array == (2 if names[-1] == "kernel" else 3)), names
+        kernels += names[-1] == "kernel"
+    assert kernels

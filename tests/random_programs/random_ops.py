@@ -491,10 +491,6 @@ def rotary(d: Draft, name: str):
 
 @drawn("ragged_dot")
 def ragged_dot(d: Draft, name: str):
-    if d.place.path:
-        # jax.vmap raises NotImplementedError for it, unless every operand is mapped over its first
-        # axis: in a layer it may stand in copies side by side, in the entry it cannot.
-        return None
     sizes = [Size.of(d.rng.choice((1, 2, 3))) for _ in range(4)]
     rows, groups, summed, out = (d.place.dim(size, fresh=True) for size in sizes)
     x = d.mold(d.pick("float"), (rows, summed))

@@ -101,6 +101,32 @@ NAMES = """  variant (%0 "x" : float[S.0, K.1] order S.0 K.1, %1 "h" : float[K.1
   }
 """
 
+EACH = """module "Net" model
+  model ""
+  free S
+
+instance "" Net
+  dims N.0 = 2, S.1 = S, D.2 = 3, E.3 = 2
+  child "experts" each N.0
+  variant (%0 "x" : float[S.1, D.2] order S.1 D.2, %1 "n" : int[N.0, E.3] order N.0 E.3) {
+    %2 = each(%0, %1) {along = N.0, binding = ((0, S.1), (1, D.2), (2, E.3)), child = "experts", dealt = (1,), occurrence = 0, variant = 0} : float[N.0, S.1]
+    result %2 [N.0, S.1]
+  }
+
+instance "experts" Experts
+  dims S.0 = S, D.1 = 3, E.2 = 2
+  param "w" : float[E.2, D.1] = {
+    %0 = lecun_normal[E.2, D.1]() {fan_in = (D.1,), fan_out = (), salt = 1} : float[D.1, E.2]
+    result %0
+  }
+  variant (%0 "x" : float[S.0, D.1] order S.0 D.1, %1 "n" : int[E.2] order E.2) {
+    %2 = param() {child = "", name = "w"} : float[D.1, E.2] order E.2 D.1
+    %3 = abs(%1) : int[E.2]
+    %4 = ragged_dot[S.0, E.2, D.1](%0, %2, %3) : float[S.0]
+    result %4 [S.0]
+  }
+"""  # noqa: E501
+
 
 def program(body: str, size: int) -> Program:
     return Program(parse(HEAD + body), {"S": size}, False)
@@ -138,3 +164,11 @@ def test_numbers_are_divided_as_arrays():
 def test_letters_of_short_names_are_their_own():
     dims = [Dim(i, name, Size.of(2)) for i, name in enumerate(("S2", "B", "S", "b"))]
     assert [letters(dims)[d] for d in dims] == ["S", "b", "s", "B"]
+
+
+def test_what_jax_cannot_map_is_done_copy_by_copy():
+    module = parse(EACH)
+    *_, (_, done) = steps(module, DOUBLE)
+    text = emit(done, DOUBLE).text
+    assert "lax.map(" in text and "vmap(experts" not in text
+    check(Program(module, {"S": 3}, False), gradients=True)
