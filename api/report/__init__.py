@@ -1,0 +1,1 @@
+"""A memory plan as one self-contained HTML page that draws itself from facts."""

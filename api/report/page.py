@@ -1,0 +1,40 @@
+"""Puts facts into the page: one HTML file without links, which opens anywhere and sends nothing.
+
+The facts stand in it as JSON, and the page's script draws from them; text of a model reaches the
+page as text only, never as markup or script.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """The page for facts as `report.facts` gathers them."""
+    parts = {
+        "title": html.escape(f"{facts['title']}: memory plan"),
+        "style": _read("page.css"),
+        "script": _read("page.js"),
+        "facts": _inert(json.dumps(facts, ensure_ascii=False, allow_nan=False)),
+    }
+    text = _read("page.html")
+    for name, part in parts.items():
+        before, mark, after = text.partition("{{%s}}" % name)
+        assert mark, name
+        text = before + part + after
+    return text
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8").rstrip("\n")
+
+
+def _inert(text: str) -> str:
+    """JSON in which nothing can end the script element that it stands in."""
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
