@@ -124,9 +124,8 @@ function timeline() {
   // Thin columns above all: what lives at one moment, biggest first.
   moments.forEach((moment, i) => {
     const column = draw(svg, "rect", { x: x(i), y: top, width: Math.max(x(i + 1) - x(i), 0.5), height: height - top - bottom, fill: "transparent" });
-    const living = series.map((s) => [s.bytes[i], s.name]).filter(([n]) => n > 0).sort((a, b) => b[0] - a[0]);
-    const rest = living.length > 7 ? [`and ${living.length - 7} more`] : [];
-    tip(column, `${bytes(totals[i])}: ${moment.name}`, ...living.slice(0, 7).map(([n, name]) => `${bytes(n)}  ${name}`), ...rest);
+    const living = moment.alive.map(([name, n]) => `${bytes(n)}  ${name}`);
+    tip(column, `${bytes(totals[i])}: ${moment.name}`, ...living);
   });
   const groups = [...new Set(series.map((s) => s.group))].reverse();
   for (const g of groups)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,8 @@ def page(facts: Mapping[str, Any]) -> str:
         "script": _read("page.js"),
         "facts": _inert(json.dumps(facts, ensure_ascii=False, allow_nan=False)),
     }
-    text = _read("page.html")
-    for name, part in parts.items():
-        before, mark, after = text.partition("{{%s}}" % name)
-        assert mark, name
-        text = before + part + after
-    return text
+    # In one pass: a name of a model that looks like a mark is none.
+    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _read("page.html"))
 
 
 def _read(name: str) -> str:

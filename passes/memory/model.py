@@ -19,7 +19,7 @@ from ...ir.hardware import Hardware
 from ...ir.placement import stack, variable_rules
 from ...ir.plan import Plan
 from .graph import Graph, Unit, backward, build, residuals, shared
-from .liveness import LoopCost, Walk
+from .liveness import LoopCost, Program, Walk
 from .optimizer import state_bytes
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Functions = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 """Optimizers and transformations of optax: names and options that differ from the defaults."""
+
+MOST_ALIVE = 8
+"""How much of what lives at a moment is named."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +97,11 @@ class KeptValue:
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment of the step: its name, and bytes by component."""
+    """A moment of the step: its name, bytes by component, and the largest of what lives then."""
 
     name: str
     components: tuple[tuple[str, int], ...]
+    alive: tuple[tuple[str, int], ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -162,6 +166,16 @@ def predict(
     return _Model(module, plan, training, graph, saved or {}).report(hardware)
 
 
+def _alive(program: Program, live: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
+    """Names and bytes of what lives in a step, the largest first."""
+    found = [
+        (program.names[b].lstrip("~") if b >= 0 else "at work within the step", size)
+        for b, size in live.items()
+        if size
+    ]
+    return tuple(sorted(found, key=lambda item: -item[1]))
+
+
 def saved_ids(unit: Unit, keys: Iterable[str]) -> tuple[int, ...]:
     """The values that keys mean; keys that mean nothing in this unit are left out."""
     table = unit.keyed()
@@ -222,11 +236,7 @@ class _Model:
         carried = {unit.arguments[p] for _, p in unit.carried}
         carry_bytes = sum(values[a].bytes for a in fed if a in carried)
         total, _, live = back.program.peak()
-        names = back.program.names
-        worst = sorted(
-            ((names[b] if b >= 0 else "slices", size) for b, size in live.items() if size),
-            key=lambda item: -item[1],
-        )
+        worst = _alive(back.program, live)
         stored = sum(v.stored for v in values if v.kind == "param" and v.differentiated)
         return LoopCost(
             stacks,
@@ -234,7 +244,7 @@ class _Model:
             forward.program.peak()[0] + carry_bytes,
             total + carry_bytes,
             stored * unit.copies if unit.kind == "repeat" else 0,
-            tuple(worst),
+            worst,
         )
 
     # State.
@@ -298,7 +308,8 @@ class _Model:
             for buffer, size in live.items():
                 component = program.components[buffer] if buffer >= 0 else "transient"
                 parts[component] = parts.get(component, 0) + size
-            timeline.append(Moment(name, tuple((k, v) for k, v in parts.items() if v)))
+            components = tuple((k, v) for k, v in parts.items() if v)
+            timeline.append(Moment(name, components, _alive(program, live)[:MOST_ALIVE]))
         # XLA copies the optimizer's arrays, which both their own and the parameters' update read.
         update = {**fixed, "optimizer, copied": fixed["optimizer"]}
         if self.plan.microbatches == 1:
@@ -306,10 +317,6 @@ class _Model:
         timeline.append(Moment("update", tuple((k, v) for k, v in update.items() if v)))
         worst = max(timeline, key=lambda m: m.bytes)
         _, _, live = program.peak()
-        alive = sorted(
-            ((program.names[b] if b >= 0 else "scratch", s) for b, s in live.items() if s),
-            key=lambda item: -item[1],
-        )
         flops, again, traffic = self.work()
         seconds = None
         if hardware is not None:
@@ -319,7 +326,7 @@ class _Model:
             worst.bytes,
             worst.name,
             worst.components,
-            tuple(alive),
+            _alive(program, live),
             tuple(timeline),
             tuple(self.kept()),
             flops,
