@@ -337,7 +337,7 @@ def evaluate(run: Path) -> None:
 @click.argument("run", type=existing)
 @click.option("--prompt", default="\n", metavar="TEXT", help="What to go on from.")
 @click.option(
-    "--length", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Bytes."
+    "--length", type=click.IntRange(1), default=500, show_default=True, metavar="N", help="Tokens."
 )
 @click.option(
     "--temperature", type=click.FloatRange(0), default=0.8, show_default=True, metavar="T",

@@ -137,8 +137,13 @@ def _checked(
     return Loaded(path, module, tuple(requirements(module)), warnings, diagnostics.sources)
 
 
-def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(path: Path, overrides: Sequence[str] = (), data_in_python: bool = False) -> Recipe:
     """A recipe, from its file or the folder that it is in.
+
+    Args:
+        path: the file or folder.
+        overrides: such as `train.steps=100`; see `frontend.recipe.reader.read_recipe`.
+        data_in_python: whether data are given apart from the recipe.
 
     Raises:
         InputError: everything that is wrong with it.
@@ -147,7 +152,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     diagnostics = Diagnostics()
     path = Path(path)
-    recipe = read(path / RECIPE if path.is_dir() else path, diagnostics, overrides)
+    file = path / RECIPE if path.is_dir() else path
+    recipe = read(file, diagnostics, overrides, data_in_python)
     diagnostics.raise_errors()
     assert recipe is not None
     return recipe
@@ -313,9 +319,11 @@ def program(
     Raises:
         InputError: the recipe or the plan does not fit the model.
     """
+    from .backend.batches import inputs_of
     from .backend.model import ModelWriter
     from .backend.program import ProgramFiles
-    from .backend.train_script import inputs_of, train_script
+    from .backend.train_script import train_script
+    from .datafiles import counted, to_copy
     from .frontend.recipe.fit import fit
     from .ir.placement import verify
     from .ir.plan import module_hash
@@ -337,11 +345,13 @@ def program(
         raise InputError(error.diagnostics, {**diagnostics.sources, **error.sources}) from None
     name = recipe.name or Path(recipe.file).resolve().parent.name
     source = loaded.path.name
+    inputs = inputs_of(module, dict(fitted.sizes), dict(fitted.fields), dict(fitted.ids))
+    data = to_copy(recipe, diagnostics)
     train = train_script(
-        recipe,
+        counted(recipe, inputs, diagnostics),
         name=name,
         entry=module.name,
-        inputs=inputs_of(module, dict(fitted.sizes), dict(fitted.fields), dict(fitted.ids)),
+        inputs=inputs,
         chosen=fitted.chosen,
         microbatches=plan.microbatches,
         source=source,
@@ -358,12 +368,13 @@ def program(
         train,
         text,
         origin,
-        _data_files(recipe.data_path),
-        recipe.data.kind == "text" and module.model is not None,
+        data,
+        _speaks(recipe) and module.model is not None,
+        recipe.data.packages(),
     )
 
 
-def _data_files(path: Path) -> dict[str, Path]:
-    """A file of data with the licences and credits that stand beside it, by name."""
-    beside = [*path.parent.glob("LICENSE*"), *path.parent.glob("CREDITS*")]
-    return {p.name: p for p in (path, *sorted(beside))}
+def _speaks(recipe: Recipe) -> bool:
+    """Whether what a model of these data gives can be read as text."""
+    data = recipe.data
+    return data.kind == "text" or (data.kind == "tokens" and data.tokenizer is not None)

@@ -18,6 +18,7 @@ from . import driver
 
 if TYPE_CHECKING:
     from .frontend.builder.layers import PythonLayer
+    from .runtime.source import Source
 
 _IMPORTING = threading.Lock()
 
@@ -38,7 +39,11 @@ class Model:
         return self.loaded.requirements
 
     def compile(
-        self, recipe: str | Path | None = None, plan: Any = None, optimizer: Any = None
+        self,
+        recipe: str | Path | None = None,
+        plan: Any = None,
+        optimizer: Any = None,
+        data: Any = None,
     ) -> Compiled:
         """The training program of this model and a recipe, loaded.
 
@@ -48,6 +53,8 @@ class Model:
             optimizer: what takes the place of the recipe's optimizer and schedule: a gradient
                 transformation of optax, or a function of the paths of the trained parameters
                 (a tuple of texts such as "gpt.blocks.attn.wq") that gives one.
+            data: a `netwright.runtime.data.Source` to take instead of the recipe's [data], which
+                may then be left out; or a data loader of Grain, with batches for the model.
 
         Raises:
             InputError: the recipe is wrong, or does not fit the model.
@@ -55,13 +62,17 @@ class Model:
         """
         from .backend.program import write_program
 
-        chosen = driver.read_recipe(Path(recipe) if recipe is not None else self.loaded.path.parent)
+        place = Path(recipe) if recipe is not None else self.loaded.path.parent
+        chosen = driver.read_recipe(place, data_in_python=data is not None)
         files = driver.program(self.loaded, chosen, plan)
         folder = Path(tempfile.mkdtemp(prefix="netwright-"))
         write_program(files, folder)
         model, job = _load(folder)
         if optimizer is not None:
             job = replace(job, optimizer=lambda: _transformation(optimizer, model, job.settings))
+        if data is not None:
+            source = _source(data, chosen.train.batch)
+            job = replace(job, data=lambda: source)
         return Compiled(folder, model, job)
 
 
@@ -77,7 +88,7 @@ class Compiled:
         evaluate: (state, batch) -> metrics, each (sum, count).
         predict: (state, inputs) -> what the model gives; None where the loss uses no model.
         put_batch: a batch of numpy arrays on the devices where it belongs.
-        data: the recipe's data: `.batch(step)`, `.held_out()`.
+        data: the recipe's data: `.batch(step)` or `.stream().next()`, `.held_out()`.
         model: the emitted module: `init_params`, `init_state`, `loss`, and a function for each
             layer.
     """
@@ -136,6 +147,13 @@ def _transformation(optimizer: Any, model: ModuleType, settings: Any) -> Any:
             f" {type(optimizer).__name__}."
         )
     return optimizer
+
+
+def _source(data: Any, batch: int) -> Source:
+    """Data of one's own as a source."""
+    from .runtime.data import Loader, Source
+
+    return data if isinstance(data, Source) else Loader(data, batch=batch)
 
 
 def _load(folder: Path) -> tuple[ModuleType, Any]:

@@ -100,7 +100,9 @@ class OptimizerScript:
 
     def schedule(self, chosen: Schedule, value: float) -> Call:
         """A schedule that begins at a value, or has it as its highest."""
-        return schedule_call(chosen, value, self.recipe.train.steps)
+        steps = self.recipe.train.steps
+        assert steps is not None, "epochs are counted before"
+        return schedule_call(chosen, value, steps)
 
     def _about(self) -> str:
         clipped, by = self.recipe.optimizer.clip is not None, self.recipe.schedule.name

@@ -29,6 +29,7 @@ class ProgramFiles:
         origin: hashes of the model file, recipe and plan that it was made from.
         data: names in the program's `data/` folder, and where the files are now.
         sample: whether text can be sampled from it.
+        packages: what must be installed beside `REQUIREMENTS`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ProgramFiles:
     origin: Mapping[str, str]
     data: Mapping[str, Path] = field(default_factory=dict)
     sample: bool = False
+    packages: tuple[str, ...] = ()
 
 
 def runtime_files() -> dict[str, bytes]:
@@ -61,7 +63,7 @@ def contents(files: ProgramFiles) -> dict[str, bytes]:
         "model.py": files.model.encode(),
         "train.py": files.train.encode(),
         "plan.json": files.plan.encode(),
-        "requirements.txt": ("\n".join(REQUIREMENTS) + "\n").encode(),
+        "requirements.txt": ("\n".join((*REQUIREMENTS, *files.packages)) + "\n").encode(),
         "README.md": _readme(files).encode(),
     }
     return {**found, **runtime_files()}

@@ -5,59 +5,16 @@ What it says is decided in the recipe; here it is laid out, in the form that `ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from ..ir.core import Module, flat
 from ..ir.recipe import Recipe
+from ..ir.recipe_data import KINDS
 from ..ir.recipe_optimizer import Chosen
+from .batches import DataFile, Input, batches, length
 from .naming import documented, prose, quoted
 from .optimizer_script import OptimizerScript
 from .statements import Call, Named, dict_of, docstring, laid, literal, tuple_of
-
-
-@dataclass(frozen=True)
-class Input:
-    """An input of the model: the batch's field, its dims with their sizes, and what it takes.
-
-    Attributes:
-        name: the field.
-        dims: names and sizes of its dims, as written; the first is the batch.
-        takes: what of the data it is: "tokens" of text, the name of an array, a role in a pair.
-        ids: how many ids the model knows, None where that is not known.
-    """
-
-    name: str
-    dims: tuple[tuple[str, int], ...]
-    takes: str
-    ids: int | None = None
-
-
-def inputs_of(
-    module: Module,
-    sizes: Mapping[str, int],
-    fields: Mapping[str, str],
-    ids: Mapping[str, int] | None = None,
-) -> tuple[Input, ...]:
-    """The inputs of a module, for `train_script`.
-
-    Args:
-        module: the entry.
-        sizes: what its free dims are bound to.
-        fields: for each input, what of the data it takes.
-        ids: for some inputs, how many ids the model knows.
-    """
-    made = []
-    for value in module.instances[0].variants[0].inputs:
-        dims = tuple((d.name, _size(d.size, sizes)) for d in flat(value.order or ()))
-        name = value.label
-        made.append(Input(name, dims, fields.get(name, name), (ids or {}).get(name)))
-    return tuple(made)
-
-
-def _size(size: Any, sizes: Mapping[str, int]) -> int:
-    return size.value if size.is_constant else size.evaluate(sizes)
 
 
 def train_script(
@@ -85,9 +42,12 @@ def train_script(
     """
     written = OptimizerScript(recipe, chosen)
     settings = _settings(recipe, chosen, microbatches)
-    more = ["Keep"] if isinstance(_keep(recipe), Named) else []
-    more += ["Settings"] if settings.arguments else []
-    lines = _head(name, entry, kind, source, written.needs_jax, more)
+    used = ["Job", "data", "main"]
+    used += ["Keep"] if isinstance(_keep(recipe), Named) else []
+    used += ["Settings"] if settings.arguments else []
+    if recipe.data.kind not in KINDS:
+        used = [*(name for name in used if name != "data"), "RunError"]
+    lines = _head(name, entry, kind, source, written.needs_jax, used)
     lines += [*written.tables(), "", "", *written.functions(), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
     lines += [*_job(recipe, name, settings), ""]
@@ -96,7 +56,7 @@ def train_script(
 
 
 def _head(
-    name: str, entry: str, kind: str, source: str, needs_jax: bool, more: Sequence[str]
+    name: str, entry: str, kind: str, source: str, needs_jax: bool, used: Sequence[str]
 ) -> list[str]:
     of = f" of {prose(source)}" if source else ""
     title = documented(f"Trains {prose(name)}: the {kind} {prose(entry)}{of}.")
@@ -116,7 +76,7 @@ def _head(
         # Which order tools want depends on whether they see model.py from where they are run.
         "# isort: off",
         "import model",
-        f"from runtime import {', '.join(['Job', *more])}, data, main",
+        f"from runtime import {', '.join(sorted(used, key=lambda n: (n.islower(), n)))}",
         "",
         "HERE = Path(__file__).resolve().parent",
     ]
@@ -126,74 +86,39 @@ def _head(
 
 
 def _batches(recipe: Recipe, inputs: Sequence[Input]) -> list[str]:
-    data = recipe.data
-    path = f'HERE / "data" / {quoted(recipe.data_path.name)}'
-    arguments: list[Any] = [path]
-    kind = {"text": "Text", "arrays": "Arrays", "pairs": "Pairs"}[data.kind]
-    arguments += {"text": _of_text, "arrays": _of_arrays, "pairs": _of_pairs}[data.kind](
-        recipe, inputs
-    )
-    arguments += [f"held_out={literal(data.held_out)}", f"seed={recipe.data_seed}"]
+    made = batches(recipe, inputs)
     lines = ["def batches():", *docstring(_batches_doc(recipe, inputs))]
-    return [*lines, *laid("    ", "return ", Call(f"data.{kind}", tuple(arguments)))]
+    if not made.source:
+        return [*lines, '    raise RunError("write what gives the batches, a data.Source")']
+    arguments = [Named(n, _value(v)) if n else _value(v) for n, v in made.arguments]
+    return [*lines, *laid("    ", "return ", Call(f"data.{made.source}", tuple(arguments)))]
 
 
 def _batches_doc(recipe: Recipe, inputs: Sequence[Input]) -> str:
-    batch, held = recipe.train.batch, recipe.data.held_out
+    batch, held, kind = recipe.train.batch, recipe.data.held_out, recipe.data.kind
+    if kind not in KINDS:
+        return f"Batches of {batch} examples of {', '.join(i.name for i in inputs)}."
+    what = f"{batch} {KINDS[kind].rows}"
     kept = f"{held * 100:g} %" if isinstance(held, float) else f"{held:,}"
-    if recipe.data.kind == "text":
-        what = f"{batch} windows of {_length(inputs, ('tokens', 'targets'))} bytes"
-        kept = f"the last {kept} are held out"
-    else:
-        what = f"{batch} {'pairs' if recipe.data.kind == 'pairs' else 'examples'}"
-        kept = f"{kept} are held out"
-    return f"Batches of {what}" + (f"; {kept}." if held else ".")
+    if KINDS[kind].rows == "windows":
+        unit = "bytes" if kind == "text" and recipe.data.tokenizer is None else "tokens"
+        what += f" of {length(inputs, tuple(recipe.data.offers()))} {unit}"
+        kept = f"the last {kept}"
+    if isinstance(held, str):
+        return f"Batches of {what}; held out is another file."
+    return f"Batches of {what}" + (f"; {kept} are held out." if held else ".")
 
 
-def _of_text(recipe: Recipe, inputs: Sequence[Input]) -> list[Any]:
-    by = {i.takes: i for i in inputs}
-    names = ", ".join(quoted(by[t].name) for t in ("tokens", "targets"))
-    known = by["tokens"].ids
-    return [
-        f"length={_length(inputs, ('tokens', 'targets'))}",
-        f"batch={recipe.train.batch}",
-        f"fields=({names})",
-        *([f"vocabulary={known}"] if known is not None else []),
-    ]
-
-
-def _of_arrays(recipe: Recipe, inputs: Sequence[Input]) -> list[Any]:
-    known = [(i.name, i.ids) for i in inputs if i.ids is not None]
-    return [
-        Named("fields", dict_of((i.name, i.takes) for i in inputs)),
-        f"batch={recipe.train.batch}",
-        *([Named("scale", dict_of(recipe.data.scale))] if recipe.data.scale else []),
-        *([Named("sizes", dict_of(known))] if known else []),
-    ]
-
-
-def _of_pairs(recipe: Recipe, inputs: Sequence[Input]) -> list[Any]:
-    arguments: list[Any] = [
-        f"batch={recipe.train.batch}",
-        Named("fields", dict_of((i.name, i.takes) for i in inputs)),
-    ]
-    for side, roles in (
-        ("source", ("source", "source_live")),
-        ("target", ("target_in", "target_out", "target_live")),
-    ):
-        length = _length(inputs, roles)
-        if length is not None:
-            arguments.append(f"{side}_length={length}")
-    for side in ("source", "target"):
-        known = [i.ids for i in inputs if i.takes.startswith(side) and i.ids is not None]
-        if known:
-            arguments.append(f"{side}_vocabulary={min(known)}")
-    return arguments
-
-
-def _length(inputs: Sequence[Input], roles: Sequence[str]) -> int | None:
-    """The size of the second dim of the inputs that take one of these."""
-    return next((i.dims[1][1] for i in inputs if i.takes in roles and len(i.dims) > 1), None)
+def _value(value: Any) -> Any:
+    """A value as it is written."""
+    if isinstance(value, DataFile):
+        where = f"Path({quoted(str(value.path))})"
+        return where if value.name is None else f'HERE / "data" / {quoted(value.name)}'
+    if isinstance(value, dict):
+        return Call("", tuple(Named(literal(k), _value(v), ": ") for k, v in value.items()), "{}")
+    if isinstance(value, tuple):
+        return tuple_of([_value(v) for v in value])
+    return literal(value)
 
 
 # The job

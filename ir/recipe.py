@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .diagnostics import Span
 from .optax_options import PRECISION
+from .recipe_data import Data, given_in_python
 from .recipe_forms import Either, Inner, Names, Real, Table, Text, Whole, Word, entries
 from .recipe_keys import Options, key
 from .recipe_optimizer import Group, Optimizer, Schedule
@@ -27,61 +28,22 @@ if TYPE_CHECKING:
 Rule = tuple[str, tuple[str, ...]]
 """A dim's name and the mesh axes that it lies along, outermost first: as in a plan."""
 
+
 _RULES = Table("dims", Names("mesh axis", "a dim lies along an axis once"))
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where batches come from."""
-
-    kind: str = key(
-        Word(("text", "arrays", "pairs")),
-        "what the file is: text (each byte a token), arrays (.npz), pairs (tab-separated lines)",
-        example='"arrays"',
-    )
-    file: str = key(
-        Text("the path of a file"),
-        "the file, relative to the recipe",
-        example='"data/digits.npz"',
-    )
-    held_out: int | float = key(
-        Either((Whole(0), Real(least=0.0, below=1.0))),
-        "what is kept for evaluation: a fraction, or a count of examples; of text it is the end",
-        default=0.1,
-    )
-    fields: Options = key(
-        Table("the model's inputs", Text("a name of what the data offer")),
-        "which input takes what; left out, arrays and pairs go by name, text by order. Text offers"
-        " tokens and targets; pairs offer source, source_live, source_count, target_in, target_out"
-        " and target_live; arrays their names",
-        default=(),
-        example='{ image = "x", label = "y" }',
-    )
-    scale: Options = key(
-        Table("inputs", Real()),
-        "factors for inputs (arrays only); a scaled input is float",
-        default=(),
-        example="{ image = 0.0625 }",
-    )
-    ids: Options = key(
-        Table("inputs", Either((Whole(1), Text("the name of a dim")))),
-        "how many ids the model knows, or the dim that says so: the data are checked against it",
-        default=(),
-        example='{ label = "N" }',
-    )
-    seed: int | None = key(
-        Whole(0),
-        "determines the split and the order of batches; left out, the seed of [train]",
-        default=None,
-        example="0",
-    )
 
 
 @dataclass(frozen=True)
 class Train:
     """How long, and what is done on the way."""
 
-    steps: int = key(Whole(1), "how many updates to make", default=1000)
+    steps: int | None = key(Whole(1), "how many updates to make", default=1000)
+    epochs: float | None = key(
+        Real(over=0.0),
+        "how many times to go through the data to train on, instead of steps",
+        default=None,
+        example="20",
+        instead_of="steps",
+    )
     batch: int = key(
         Whole(1), "examples in a batch: the size of the leading dim of the inputs", default=32
     )
@@ -237,7 +199,11 @@ class Recipe:
     @property
     def data_path(self) -> Path:
         """The file of data."""
-        return Path(self.file).parent / self.data.file
+        return self.beside(self.data.file)
+
+    def beside(self, path: str) -> Path:
+        """A path that the recipe names."""
+        return Path(self.file).parent / path
 
     @property
     def data_seed(self) -> int:
@@ -302,6 +268,7 @@ def to_toml(recipe: Recipe) -> str:
     """The recipe as TOML with every key that has a value: reading it gives an equal recipe."""
     lines = entries(recipe)
     for name in SECTIONS:
-        rows = entries(getattr(recipe, name))
+        section = getattr(recipe, name)
+        rows = entries(section) if section != given_in_python() else []
         lines += ["", f"[{name}]", *rows] if rows else []
     return "\n".join(lines).strip("\n") + "\n"

@@ -172,6 +172,9 @@ def entries(held: Any) -> list[str]:
     lines = []
     for f in fields(held):
         value = getattr(held, f.name)
+        kinds = f.metadata.get("kinds")
+        if kinds and held.kind not in kinds:
+            continue
         if f.metadata.get("rest"):
             lines += [f"{toml_name(n)} = {toml(v, option_form(n, v))}" for n, v in value]
         elif "form" in f.metadata and value is not None and value != ():

@@ -12,7 +12,16 @@ Options = tuple[tuple[str, Any], ...]
 """Names and values, in the order in which they were written."""
 
 
-def key(form: Form, doc: str, *, default: Any = MISSING, example: str = "", rest: bool = False):
+def key(
+    form: Form,
+    doc: str,
+    *,
+    default: Any = MISSING,
+    example: str = "",
+    rest: bool = False,
+    kinds: tuple[str, ...] = (),
+    instead_of: str = "",
+) -> Any:
     """A key of the recipe.
 
     Args:
@@ -21,8 +30,12 @@ def key(form: Form, doc: str, *, default: Any = MISSING, example: str = "", rest
         default: its value where it is left out; without one the key must be given.
         example: TOML for the reference page, where the default does not show enough.
         rest: whether the field takes all keys of its table that no other field takes.
+        kinds: the kinds of data that it is for; none: for all.
+        instead_of: a key of the same table that may not be given with it.
     """
-    return field(default=default, metadata=dict(form=form, doc=doc, example=example, rest=rest))
+    metadata: dict[str, Any] = dict(form=form, doc=doc, example=example, rest=rest)
+    metadata |= dict(kinds=kinds, instead_of=instead_of)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -35,11 +48,18 @@ class Key:
     default: Any
     example: str
     rest: bool
+    kinds: tuple[str, ...]
+    instead_of: str
 
     @property
     def required(self) -> bool:
         """Whether it must be given."""
         return self.default is MISSING
+
+    @property
+    def said(self) -> str:
+        """What it is, and for which kinds of data."""
+        return f"{self.doc} ({', '.join(self.kinds)})" if self.kinds else self.doc
 
 
 def keys_of(section: type) -> Iterator[Key]:

@@ -9,6 +9,7 @@ from typing import Any
 from .optax_options import REQUIRED, STEPS, option_form
 from .optimizers import CONTRIB, OPTIMIZERS, TRANSFORMATIONS
 from .recipe import SECTIONS, Recipe
+from .recipe_data import KINDS, Kind
 from .recipe_forms import Inner, Table, toml
 from .recipe_keys import Key, keys_of
 from .schedules import SCHEDULES
@@ -17,6 +18,8 @@ from .schedules import SCHEDULES
 def reference() -> str:
     """The text of docs/recipe.md, made from the schema."""
     lines = [_INTRODUCTION, "## Every key", "", _KEYS, "", "```toml", *_sample(), "```", ""]
+    lines += ["## Kinds of data", "", _DATA, "", "| kind | the file | what inputs may take |"]
+    lines += ["|---|---|---|", *(_kind(name, kind) for name, kind in KINDS.items()), ""]
     lines += ["## Optimizers", "", _OPTIMIZERS, "", "| name | options and their defaults |"]
     lines += ["|---|---|"]
     lines += [f"| {_linked(name)} | {_defaults(options)} |" for name, options in OPTIMIZERS.items()]
@@ -64,16 +67,23 @@ def _sample_keys(known: Iterable[Key]) -> list[str]:
     lines = []
     for k in known:
         required = "; required" if k.required else ""
-        lines += [
-            "",
-            *textwrap.wrap(f"{k.doc}{required}", 96, initial_indent="# ", subsequent_indent="# "),
-        ]
+        said = f"{k.said}{required}"
+        lines += ["", *textwrap.wrap(said, 96, initial_indent="# ", subsequent_indent="# ")]
         value = k.example or (toml(k.default, k.form) if k.default is not None else "")
+        aside = k.instead_of or (k.kinds and "arrays" not in k.kinds)  # the example is of arrays
         if k.rest:
             lines += [value] if value else []
         else:
-            lines.append(f"{k.name} = {value}")
+            lines.append(f"{'# ' if aside else ''}{k.name} = {value}")
     return lines[1:]
+
+
+def _kind(name: str, kind: Kind) -> str:
+    offers = ", ".join(
+        f"`{offer}`: " + " or ".join(f"{o.dtype} [{', '.join(dims)}]" for dims in o.dims)
+        for offer, o in kind.offers.items()
+    )
+    return f"| `{name}` | {kind.doc} | {offers or 'what the file has, by name'} |"
 
 
 def _defaults(options: Mapping[str, Any]) -> str:
@@ -115,7 +125,10 @@ The leading dim of the model's inputs is the batch. Other free dims of the model
 under `[sizes]`. A key that the recipe does not know is an error.
 """
 
-_KEYS = "With their defaults, and where there is none, with an example."
+_KEYS = """With their defaults, and where there is none, with an example. Some are for certain kinds
+of data; those that do not go with the others here stand behind a `#`."""
+
+_DATA = "[A page of its own](data.md) has an example of each."
 
 _OPTIMIZERS = """Names and options are those of [optax](https://optax.readthedocs.io). Another
 optimizer is handed over in Python: `netwright.load(…).compile(optimizer=…)` takes what optax calls

@@ -7,7 +7,6 @@ Exit codes: 0 fine; 1 something outside the program is wrong, said without a tra
 from __future__ import annotations
 
 import argparse
-import codecs
 import os
 import sys
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 from .errors import RunError
 from .facts import KINDS
 from .hints import Hints
-from .text import Text
+from .source import Source
+from .windows import Windows
 
 if TYPE_CHECKING:
     from .job import Job
@@ -90,7 +90,7 @@ def _train(job: Job, arguments: argparse.Namespace) -> int:
         print(f"ended early: {result.early}; a larger patience takes it further")
     else:
         print(f"go on:   {hints.resume('--steps', str(2 * result.step))}")
-    if hasattr(job.model, "predict") and isinstance(result.source, Text):
+    if hasattr(job.model, "predict") and _speaks(result.source):
         print(f"sample:  {hints.sample()}")
     sys.stdout.flush()
     return 0
@@ -112,25 +112,34 @@ def _sample(job: Job, arguments: argparse.Namespace) -> int:
     from .sample import sample
 
     program, state, source = _load(job, arguments)
-    if not isinstance(source, Text):
-        raise RunError("text can be sampled only from a model of data.Text.")
-    prompt = arguments.prompt.encode()
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    if not _speaks(source):
+        raise RunError(
+            "text can be sampled only from a model of text, or of tokens with a tokenizer."
+        )
+    assert isinstance(source, Windows) and source.speaks is not None
+    prompt = source.speaks.encode(arguments.prompt or "\n").tolist()
+    decode = source.speaks.decoder(prompt)
     print(arguments.prompt, end="", flush=True)
-    for byte in sample(
+    for token in sample(
         program,
         state,
         prompt,
         length=arguments.length,
         window=source.length,
+        known=source.speaks.size,
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         seed=arguments.seed,
-        field=source.fields[0],
+        field=source.field_of("tokens") or "tokens",
     ):
-        print(decoder.decode(bytes([byte])), end="", flush=True)
-    print(decoder.decode(b"", final=True), flush=True)
+        print(decode(token), end="", flush=True)
+    print(flush=True)
     return 0
+
+
+def _speaks(source: Source) -> bool:
+    """Whether what is drawn from a model of these data can be read."""
+    return isinstance(source, Windows) and source.speaks is not None
 
 
 def _load(job: Job, arguments: argparse.Namespace):
@@ -189,11 +198,11 @@ def _parser(job: Job) -> argparse.ArgumentParser:
     sampling = actions.add_parser("sample", help=about, description=about)
     _add_run(sampling, argparse.SUPPRESS)
     sampling.add_argument("--prompt", default="\n", metavar="TEXT", help="what to go on from")
-    sampling.add_argument("--length", type=_whole, default=500, metavar="N", help="bytes (500)")
+    sampling.add_argument("--length", type=_whole, default=500, metavar="N", help="tokens (500)")
     sampling.add_argument(
         "--temperature", type=_not_negative, default=0.8, metavar="T", help="0: the likeliest (0.8)"
     )
-    sampling.add_argument("--top-k", type=_whole, metavar="K", help="draw among K bytes only")
+    sampling.add_argument("--top-k", type=_whole, metavar="K", help="draw among K only")
     sampling.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawing (0)")
     return parser
 

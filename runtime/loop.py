@@ -16,6 +16,7 @@ from .evaluate import Evaluator
 from .facts import facts
 from .job import Job
 from .log import Log, plain
+from .prefetch import Prefetch
 from .progress import Plain, duration, figures, make_progress
 from .recorder import Recorder
 from .resume import CHECKPOINTS, begin, prepare
@@ -87,14 +88,22 @@ def train(
         seconds = sum(row.get("seconds", 0.0) for row in log.lost)
         log.write(step=first, event="lost", steps=steps_lost, seconds=seconds)
     evaluator = Evaluator(program)
-    examples = next(iter(source.shapes.values()))[0][0]
-    recorder = Recorder(log, show, unit=(source.unit, source.units), examples=examples)
-
+    size = source.size
+    recorder = Recorder(log, show, unit=(source.unit, source.units), examples=size)
+    stream = Prefetch(
+        source.stream(program.rows(size)), lambda batch: program.put_batch(batch, size=size)
+    )
+    stream.set_state(start.about.get("data", {}).get("position", {"step": first}))
     saver = Saver(run / CHECKPOINTS, job.kept)
 
     def save(state: TrainState, evaluation: dict[str, float] | None, last: bool) -> None:
         log.sync()  # a checkpoint never knows more than the log
-        now = {**about, "evaluation": evaluation and plain(evaluation), "best": best.about()}
+        now = {
+            **about,
+            "data": {**about["data"], "position": stream.get_state()},
+            "evaluation": evaluation and plain(evaluation),
+            "best": best.about(),
+        }
         saver.save(state, now, wait=last)
         log_saves()
 
@@ -122,7 +131,7 @@ def train(
 
     try:
         began = time.perf_counter()
-        compiled = program.step.lower(state, program.put_batch(source.batch(first))).compile()
+        compiled = program.step.lower(state, stream.peek()).compile()
         seconds = time.perf_counter() - began
         show.note(f"compiled in {duration(seconds)}")
         log.write(step=first, event="compile", what="step", seconds=seconds)
@@ -135,7 +144,7 @@ def train(
         recorder.restart()
         while step < last and not stopped() and not early:
             with recorder.fetching():
-                batch = program.put_batch(source.batch(step))
+                batch = stream.next()
             state, metrics = compiled(state, batch)
             step += 1
             recorder.add(step, metrics)
@@ -158,6 +167,7 @@ def train(
         seconds = time.perf_counter() - began
         return Result(source, state, first, step, held_out, seconds, early)
     finally:
+        stream.close()
         saver.close()
         show.close()
         log.close()

@@ -6,6 +6,7 @@ The plan's decisions arrive as trees of `PartitionSpec` in the model module (`PA
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,26 +43,55 @@ class Placement:
 
         return under_mesh
 
-    def put_batch(self, batch: Mapping[str, Any], *, strict: bool) -> dict[str, jax.Array]:
+    def rows(self, size: int) -> slice:
+        """The rows of a batch of `size` that the devices of this process hold.
+
+        RunError if they do not follow one another.
+        """
+        lead = next(iter(self.batch.values()), PartitionSpec())[:1]
+        sharding = NamedSharding(self.mesh, PartitionSpec(*lead))
+        if sharding.is_fully_addressable or any(size % _parts(self.mesh, axes) for axes in lead):
+            return slice(0, size)
+        held = sharding.addressable_devices_indices_map((size,)).values()
+        spans = sorted({index[0].indices(size)[:2] for index in held if index is not None})
+        if any(one[1] != other[0] for one, other in itertools.pairwise(spans)):
+            raise RunError(
+                "the rows of a batch do not lie on this process's devices one after the other.\n"
+                "Let the batch's dim lie along the outermost axes of the mesh."
+            )
+        return slice(spans[0][0], spans[-1][1])
+
+    def put_batch(
+        self, batch: Mapping[str, Any], *, strict: bool, size: int | None = None
+    ) -> dict[str, jax.Array]:
         """A batch on its devices.
 
         A field whose sizes do not divide over the mesh is an error if `strict` (training), and is
         put on every device otherwise (the short last batch of an evaluation).
+
+        Where several processes train together, each gives all rows; or with `size`, how many there
+        are of all processes, its own: see `rows`.
         """
         return {
-            name: jax.device_put(value, self._field(name, value, strict))
+            name: self._put(name, value, strict, (size or value.shape[0], *value.shape[1:]))
             for name, value in batch.items()
         }
 
-    def _field(self, name: str, value: Any, strict: bool) -> NamedSharding:
+    def _put(self, name: str, value: Any, strict: bool, shape: tuple[int, ...]) -> jax.Array:
+        sharding = self._field(name, shape, strict)
+        if sharding.is_fully_addressable:
+            return jax.device_put(value, sharding)
+        return jax.make_array_from_process_local_data(sharding, value, shape)
+
+    def _field(self, name: str, shape: tuple[int, ...], strict: bool) -> NamedSharding:
         spec = self.batch.get(name, PartitionSpec())
-        for size, axes in zip(value.shape, spec, strict=False):
+        for size, axes in zip(shape, spec, strict=False):
             parts = _parts(self.mesh, axes)
             if size % parts == 0:
                 continue
             if strict:
                 raise RunError(
-                    f"the batch field '{name}' has shape {list(value.shape)}, and its {size} does"
+                    f"the batch field '{name}' has shape {list(shape)}, and its {size} does"
                     f" not divide over the {parts} parts of mesh axis {_axes(axes)}.\n"
                     f"Make it a multiple of {parts}, or give that axis fewer devices."
                 )

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from .errors import RunError
-from .source import Examples, check_positive, read_file, sha256
+from .files import read_file, read_text, sha256
+from .order import check_positive, divided
+from .source import Examples, by_role
 
 PAD, START, END = "<pad>", "<start>", "<end>"
 ROLES = ("source", "source_live", "source_count", "target_in", "target_out", "target_live")
+Pair = tuple[str, list[str]]
 
 
 class Pairs(Examples):
@@ -33,8 +36,11 @@ class Pairs(Examples):
     fields:        field of the batch -> role
     source_length: None: the longest source; longer ones are left out
     target_length: None: the longest target and one more for start or end; longer are left out
-    held_out:      pairs to evaluate on, as a count (int) or a fraction (float); 0 for none
-    seed:          determines the split and the order
+    held_out:      pairs to evaluate on, as a count (int) or a fraction (float), 0 for none; or
+                   another such file, whose symbols must be among those of the first
+    split:         which pairs those are: see `order.split_rows`
+    split_seed:    determines the split; None: seed does
+    seed:          determines the order
     source_vocabulary, target_vocabulary: how many ids the model knows, to be checked
 
     Raises RunError if the file is missing, a line is not a pair, or the vocabulary is too small.
@@ -50,22 +56,16 @@ class Pairs(Examples):
         fields: Mapping[str, str] | Sequence[str] = ("source", "target_in", "target_out"),
         source_length: int | None = None,
         target_length: int | None = None,
-        held_out: float = 0.1,
+        held_out: float | str | Path = 0.1,
+        split: str = "random",
+        split_seed: int | None = None,
         seed: int = 0,
         source_vocabulary: int | None = None,
         target_vocabulary: int | None = None,
     ):
         self.path = Path(path)
-        self.fields = (
-            dict(fields) if isinstance(fields, Mapping) else {name: name for name in fields}
-        )
-        for field, role in self.fields.items():
-            if role not in ROLES:
-                raise RunError(
-                    f"the field '{field}' asks for '{role}'; a pair offers {', '.join(ROLES)}."
-                )
+        self.fields = by_role(fields, ROLES, "a pair")
         content = read_file(path)
-        self._sha256, self._kept = sha256(content), held_out
         pairs = _parse(self.path, content)
         self.source_symbols = [PAD, *sorted({c for source, _ in pairs for c in source})]
         self.target_symbols = [PAD, START, END, *sorted({t for _, ts in pairs for t in ts})]
@@ -74,39 +74,38 @@ class Pairs(Examples):
         self.source_length = source_length or max(len(source) for source, _ in pairs)
         self.target_length = target_length or max(len(target) for _, target in pairs) + 1
         check_positive(source_length=self.source_length, target_length=self.target_length)
-        fitting = [
-            (source, target)
-            for source, target in pairs
-            if len(source) <= self.source_length and len(target) < self.target_length
-        ]
+        fitting, other = self._fitting(self.path, pairs), None
+        count = len(fitting)
+        if isinstance(held_out, str | Path):
+            more_content = read_file(held_out)
+            more = _parse(Path(held_out), more_content)
+            self._check_symbols(Path(held_out), more)
+            fitting += self._fitting(Path(held_out), more)
+            pairs += more
+            other = len(fitting) - count, {"sha256": sha256(more_content)}
+        rows, described = divided(
+            count, held_out, split=split, split_seed=split_seed, seed=seed, other=other
+        )
+        self._described = {"sha256": sha256(content), **described}
         self._left_out = len(pairs) - len(fitting)
-        if not fitting:
-            raise RunError(
-                f"no pair of {self.path} fits source_length = {self.source_length} and"
-                f" target_length = {self.target_length}."
-            )
         roles = self._encode(fitting)
         columns = {field: roles[role] for field, role in self.fields.items()}
-        super().__init__(columns, batch=batch, held_out=held_out, seed=seed)
+        super().__init__(columns, rows, batch=batch, seed=seed)
 
     def describe(self) -> dict:
         return {
             "kind": "pairs",
-            "sha256": self._sha256,
+            **self._described,
             "fields": self.fields,
             "source_length": self.source_length,
             "target_length": self.target_length,
             "batch": self._batch,
-            "held_out": self._kept,
             "seed": self._seed,
         }
 
     def summary(self) -> str:
         left_out = f", {self._left_out:,} left out as too long" if self._left_out else ""
-        return (
-            f"{self.path.name}: {len(self._training):,} pairs to train on,"
-            f" {len(self._held_out):,} held out{left_out}"
-        )
+        return self.counted(self.path.name) + left_out
 
     def encode_source(self, text: str) -> np.ndarray:
         """int32[1, source_length]: a source of one's own. RunError for what does not fit."""
@@ -137,6 +136,31 @@ class Pairs(Examples):
             "target_live": target_out != 0,
         }
 
+    def _fitting(self, path: Path, pairs: list[Pair]) -> list[Pair]:
+        """The pairs that fit the lengths."""
+        fitting = [
+            (source, target)
+            for source, target in pairs
+            if len(source) <= self.source_length and len(target) < self.target_length
+        ]
+        if not fitting:
+            raise RunError(
+                f"no pair of {path} fits source_length = {self.source_length} and"
+                f" target_length = {self.target_length}."
+            )
+        return fitting
+
+    def _check_symbols(self, path: Path, pairs: list[Pair]) -> None:
+        known = {"source": set(self.source_symbols), "target": set(self.target_symbols)}
+        for source, target in pairs:
+            for side, symbols in (("source", source), ("target", target)):
+                for symbol in symbols:
+                    if symbol not in known[side]:
+                        raise RunError(
+                            f"{path}: the {side} of {source!r} has {symbol!r}, which is nowhere in"
+                            f" {self.path}."
+                        )
+
     def _check_vocabulary(self, side: str, symbols: Sequence[str], size: int | None) -> None:
         if size is not None and len(symbols) > size:
             raise RunError(
@@ -145,14 +169,9 @@ class Pairs(Examples):
             )
 
 
-def _parse(path: Path, content: bytes) -> list[tuple[str, list[str]]]:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        place = content[: error.start].count(b"\n") + 1
-        raise RunError(f"{path}, line {place}: not UTF-8 text.") from None
+def _parse(path: Path, content: bytes) -> list[Pair]:
     pairs = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_text(path, content).split("\n"), 1):
         if not line.strip():
             continue
         parts = line.removesuffix("\r").split("\t")

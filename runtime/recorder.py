@@ -73,6 +73,7 @@ class Recorder:
         values = finish(jax.device_get(metrics))
         done = done or time.perf_counter()
         seconds, self._mark = done - self._mark, done
+        waited = min(waited, seconds)  # where the step before was still running, it has the rest
         row = {"step": step, **values, "seconds": seconds, "data_seconds": waited}
         row |= {f"{unit}_per_second": count / seconds for unit, count in self._counts.items()}
         if self._share is not None:

@@ -1,8 +1,8 @@
-"""Text from a trained byte language model."""
+"""Text from a trained language model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,27 +17,28 @@ from .step import Program
 def sample(
     program: Program,
     state: TrainState,
-    prompt: bytes,
+    prompt: Sequence[int],
     *,
     length: int,
     window: int,
+    known: int,
     temperature: float = 1.0,
     top_k: int | None = None,
     seed: int = 0,
     field: str = "tokens",
 ) -> Iterator[int]:
-    """Yield `length` bytes that follow `prompt`, one at a time.
+    """Yield `length` ids that follow `prompt`, one at a time, each below `known`.
 
     The model always sees `window` tokens, so it is compiled once: until the window is full the
     rest of it is padding, which a causal model's answer does not depend on; then it moves along.
-    temperature: 0 takes the likeliest byte; top_k: draw among that many likeliest ones only.
+    temperature: 0 takes the likeliest id; top_k: draw among that many likeliest ones only.
     """
     if program.predict is None:
         raise RunError("model.py has no predict, so there is nothing to sample from.")
     predict = program.predict
 
     def draw(state: TrainState, tokens: jax.Array, last: jax.Array, key: jax.Array) -> jax.Array:
-        logits = jax.tree.leaves(predict(state, {field: tokens[None]}))[0][0, last]
+        logits = jax.tree.leaves(predict(state, {field: tokens[None]}))[0][0, last, :known]
         if temperature == 0:
             return jnp.argmax(logits)
         logits = logits.astype(jnp.float32) / temperature
@@ -49,7 +50,7 @@ def sample(
     _check_causal_lm(predict, program.abstract, field, window)
     compiled = jax.jit(draw)
     key = jax.random.key(seed, impl=KEY_IMPLEMENTATION)
-    seen = list(prompt or b"\n")
+    seen = list(prompt)
     for index in range(length):
         tail = seen[-window:]
         tokens = np.zeros(window, np.int32)
@@ -74,5 +75,3 @@ def _check_causal_lm(predict: Callable, state: TrainState, field: str, window: i
             f"the model gives {list(logits.shape)} for tokens [1, {window}]; text can be sampled"
             " from a model that gives logits [batch, sequence, vocabulary]."
         )
-    if logits.shape[2] > 256:
-        raise RunError(f"the model's vocabulary of {logits.shape[2]} is not one of bytes.")

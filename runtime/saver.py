@@ -67,7 +67,7 @@ class Saver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def save(self, state: Any, about: Mapping[str, Any], *, wait: bool = False) -> None:

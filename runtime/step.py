@@ -48,11 +48,17 @@ class Program:
     abstract: TrainState
     placement: Placement | None
 
-    def put_batch(self, batch: Mapping[str, Any], *, strict: bool = True) -> dict[str, jax.Array]:
+    def put_batch(
+        self, batch: Mapping[str, Any], *, strict: bool = True, size: int | None = None
+    ) -> dict[str, jax.Array]:
         """A batch on the devices it belongs on; see `Placement.put_batch`."""
         if self.placement is None:
             return jax.device_put(dict(batch))
-        return self.placement.put_batch(batch, strict=strict)
+        return self.placement.put_batch(batch, strict=strict, size=size)
+
+    def rows(self, size: int) -> slice:
+        """The rows of a batch of `size` that this process puts; all where it is the only one."""
+        return slice(0, size) if self.placement is None else self.placement.rows(size)
 
     def put_state(self, state: TrainState) -> TrainState:
         """A state of host arrays on the devices it belongs on."""

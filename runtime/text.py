@@ -1,45 +1,36 @@
-"""Text as bytes: random windows to train on, the end of the file to evaluate on."""
+"""Text, as bytes or by a tokenizer: windows to train on, the end or another file to evaluate on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .errors import RunError
-from .source import (
-    WINDOWS,
-    Batch,
-    Source,
-    check_fraction,
-    check_positive,
-    check_seed,
-    random_bits,
-    read_file,
-    sha256,
-)
+from .files import read_file, read_text, sha256
+from .tokenizer import Bytes, Tokenizer, checked_separator, tokenizer
+from .windows import Part, Windows, parts
 
 
-class Text(Source):
-    """The bytes of a file, each a token (0 to 255), and the same moved on by one as targets.
-
-    Training batches are windows at random places of the first part. The last fraction `held_out`
-    of the file, by position, is evaluated in windows that follow one another without overlap; a
-    rest shorter than a window is left out.
+class Text(Windows):
+    """A text file as tokens: its bytes (0 to 255), or the ids that a tokenizer gives.
 
     path:       the file
-    fields:     names of the two fields: tokens int32[batch, length], targets of the same shape
+    fields:     field of the batch -> role, or fields that are named as roles: see `Windows`
     length:     tokens in a window
     batch:      windows in a batch
-    held_out:   fraction of the file to evaluate on; 0 for none
+    held_out:   fraction at the end of the file to evaluate on, 0 for none; or another text file
+    tokenizer:  a `tokenizer.json`; None: bytes
+    windows:    "random" or "each": see `Windows`
+    separator:  the token that ends each document: an id, or its text
     seed:       determines the windows
     vocabulary: how many ids the model knows, to be checked against the file; None: not checked
 
-    Raises RunError if the file is missing, too short, or has bytes beyond the vocabulary.
+    Raises RunError if the file is missing, too short, or has ids beyond the vocabulary.
     """
 
-    unit = "tokens"
+    speaks: Tokenizer
 
     def __init__(
         self,
@@ -47,76 +38,72 @@ class Text(Source):
         *,
         length: int,
         batch: int,
-        fields: tuple[str, str] = ("tokens", "targets"),
-        held_out: float = 0.1,
+        fields: Mapping[str, str] | Sequence[str] = ("tokens", "targets"),
+        held_out: float | str | Path = 0.1,
+        tokenizer: str | Path | None = None,
+        windows: str = "random",
+        separator: str | int | None = None,
         seed: int = 0,
         vocabulary: int | None = None,
     ):
-        check_positive(length=length, batch=batch)
-        check_seed(seed)
-        content = read_file(path)
-        self.path, self.fields, self.length = Path(path), tuple(fields), length
-        self._batch, self._seed, self._fraction = batch, seed, float(check_fraction(held_out))
-        self._sha256 = sha256(content)
-        tokens = np.frombuffer(content, np.uint8)
-        if vocabulary is not None:
-            self._check_vocabulary(tokens, vocabulary)
-        kept = int(len(tokens) * self._fraction)
-        self._training, self._held_out = tokens[: len(tokens) - kept], tokens[len(tokens) - kept :]
-        self._check_length("to train on", self._training)
-        if self._fraction:
-            self._check_length("held out", self._held_out)
-        self.units = batch * length
-        self.shapes = {name: ((batch, length), "int32") for name in self.fields}
-
-    def batch(self, step: int) -> Batch:
-        places = len(self._training) - self.length  # the last target is one past the window
-        starts = random_bits(self._seed, WINDOWS, step, self._batch) % np.uint64(places)
-        return self._windows(self._training, starts.astype(np.int64))
-
-    def held_out(self) -> Iterator[Batch]:
-        if not self._fraction:
-            return
-        starts = np.arange(0, len(self._held_out) - self.length, self.length)
-        for first in range(0, len(starts), self._batch):
-            yield self._windows(self._held_out, starts[first : first + self._batch])
-
-    def describe(self) -> dict:
-        return {
-            "kind": "text",
-            "sha256": self._sha256,
-            "fields": list(self.fields),
-            "length": self.length,
-            "batch": self._batch,
-            "held_out": self._fraction,
-            "seed": self._seed,
-        }
-
-    def summary(self) -> str:
-        return (
-            f"{self.path.name}: {len(self._training):,} bytes to train on,"
-            f" {len(self._held_out):,} held out"
+        self.path = Path(path)
+        self.speaks = _tokenizer(tokenizer)
+        text = _Encoded(self.path, self.speaks, vocabulary)
+        self._described: dict = {"sha256": text.sha256, **self.speaks.describe()}
+        split: tuple[Part, Part | None]
+        if isinstance(held_out, str | Path):
+            other = _Encoded(Path(held_out), self.speaks, vocabulary)
+            split = Part(text, 0, len(text)), Part(other, 0, len(other))
+            self._described["held_out"] = {"sha256": other.sha256}
+        else:
+            split = parts(text, held_out)
+            self._described["held_out"] = float(held_out)
+        super().__init__(
+            *split,
+            length=length,
+            batch=batch,
+            fields=fields,
+            windows=windows,
+            separator=checked_separator(separator, self.speaks),
+            seed=seed,
+            vocabulary=None,  # the whole text has been checked
         )
 
-    def _windows(self, tokens: np.ndarray, starts: np.ndarray) -> Batch:
-        windows = tokens[starts[:, None] + np.arange(self.length + 1)]
-        inputs, targets = self.fields
-        return {inputs: windows[:, :-1].astype(np.int32), targets: windows[:, 1:].astype(np.int32)}
+    def describe(self) -> dict:
+        return {"kind": "text", **self._described, **self.options()}
 
-    def _check_length(self, part: str, tokens: np.ndarray) -> None:
-        if len(tokens) <= self.length:
-            raise RunError(
-                f"{self.path} is too short: its part {part} has {len(tokens):,} bytes, and a"
-                f" window takes {self.length + 1:,}.\nUse more text, a shorter length, or another"
-                " held_out."
-            )
+    def summary(self) -> str:
+        return self.counted(self.path.name, self.speaks.unit)
 
-    def _check_vocabulary(self, tokens: np.ndarray, vocabulary: int) -> None:
-        outside = np.flatnonzero(tokens >= vocabulary)
-        if len(outside):
-            place = int(outside[0])
-            line = int(np.count_nonzero(tokens[:place] == ord("\n"))) + 1
+
+class _Encoded:
+    """A whole text in memory, as ids."""
+
+    def __init__(self, path: Path, by: Tokenizer, vocabulary: int | None):
+        content = read_file(path)
+        self.name, self.sha256 = str(path), sha256(content)
+        self._ids = by.encode(content if isinstance(by, Bytes) else read_text(path, content))
+        if vocabulary is None:
+            return
+        outside = np.flatnonzero(self._ids >= vocabulary)
+        if not len(outside):
+            return
+        place = int(outside[0])
+        if not isinstance(by, Bytes):
             raise RunError(
-                f"{self.path}, line {line}: byte {int(tokens[place])} is outside the model's"
-                f" vocabulary of {vocabulary}.\nA vocabulary of 256 takes every text."
+                f"{path}: token {place:,} has the id {self._ids[place]}, outside the model's"
+                f" vocabulary of {vocabulary}.\nThis tokenizer needs one of {by.size}."
             )
+        raise RunError(
+            f"{path}, line {content[:place].count(10) + 1}: byte {content[place]} is outside the"
+            f" model's vocabulary of {vocabulary}.\nA vocabulary of 256 takes every text."
+        )
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def windows(self, starts: np.ndarray, length: int) -> np.ndarray:
+        return self._ids[starts[:, None] + np.arange(length)].astype(np.int32)
+
+
+_tokenizer = tokenizer  # the constructor has an argument of that name

@@ -7,47 +7,91 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.diagnostics import Place, nearest
+from ...ir.recipe_data import KINDS, Data
+from ...ir.recipe_keys import keys_of
 from .values import BAD, ValueReader, short
-
-TOKENS = ("tokens", "targets")
-ROLES = ("source", "source_live", "source_count", "target_in", "target_out", "target_live")
-"""What a pair offers, as `runtime.pairs` has it."""
-
-OFFERS: dict[str, tuple[str, ...]] = {"text": TOKENS, "pairs": ROLES}
-"""What data of a kind offer; arrays offer their own names."""
 
 
 def check_data(reader: ValueReader, data: dict[str, Any]) -> None:
-    """Report what does not go together in [data], and a file that is not there."""
-    kind, at = data["kind"], ("data", "kind")
-    if data["scale"] and kind != "arrays":
-        reader.error(
-            "recipe-kind",
-            f'scale is for kind = "arrays"; this is kind = "{kind}"',
-            reader.key_at(("data", "scale")),
-            places=(Place(reader.at(at), ""),),
-        )
-    if kind == "text" and isinstance(data["held_out"], int) and data["held_out"]:
+    """Report what does not go together in [data], and files that are not there."""
+    kind = data["kind"]
+    for k in keys_of(Data):
+        given = f"data.{k.name}" in reader.places
+        if k.kinds and kind not in k.kinds and given:
+            listed = " or ".join(f'"{name}"' for name in k.kinds)
+            reader.error(
+                "recipe-kind",
+                f'{k.name} is for kind = {listed}; this is kind = "{kind}"',
+                reader.key_at(("data", k.name)),
+                places=(Place(reader.at(("data", "kind")), ""),),
+            )
+    held_out = data["held_out"]
+    if KINDS[kind].rows == "windows" and isinstance(held_out, int) and held_out:
         reader.error(
             "recipe-range",
-            f"of text, held_out is a fraction below 1; it is {data['held_out']}",
+            f"of {kind}, held_out is a fraction below 1; it is {held_out}",
             reader.at(("data", "held_out")),
             help="held_out = 0.1",
         )
-    offers = OFFERS.get(kind, ())
+    if isinstance(held_out, str) and "data.split" in reader.places:
+        reader.error(
+            "recipe-kind",
+            "split says which examples are held out; here they are a file of their own",
+            reader.key_at(("data", "split")),
+            places=(Place(reader.at(("data", "held_out")), ""),),
+        )
+    offers = KINDS[kind].offers
     for name, offer in data["fields"]:
-        if offers and offer not in offers:
+        if isinstance(offer, tuple) and kind != "table":
+            reader.error(
+                "recipe-kind",
+                f'a list of columns is for kind = "table"; this is kind = "{kind}"',
+                reader.at(("data", "fields", name)),
+            )
+        elif offers and offer not in offers:
             reader.choice(offer, offers, {}, ("data", "fields", name))
-    _check_file(reader, data["file"])
+    _check_file(reader, data["file"], "file", kind)
+    if isinstance(held_out, str):
+        _check_file(reader, held_out, "held_out", kind)
+    if data["tokenizer"] is not None:
+        _check_file(reader, data["tokenizer"], "tokenizer", "")
 
 
-def _check_file(reader: ValueReader, name: str) -> None:
+def check_instead(reader: ValueReader, table: str, section: type, found: dict[str, Any]) -> None:
+    """Report keys that are given with what they stand instead of; else that has no value."""
+    for k in keys_of(section):
+        other = k.instead_of
+        if not other or found[k.name] == k.default:
+            continue
+        if f"{table}.{other}" in reader.places:
+            reader.error(
+                "recipe-twice",
+                f"{k.name} and {other} say the same in two ways",
+                reader.key_at((table, k.name)),
+                places=(Place(reader.key_at((table, other)), ""),),
+                help=f"leave one of them out: {k.name} is {k.doc}",
+            )
+        found[other] = None
+
+
+def _check_file(reader: ValueReader, name: str, key: str, kind: str) -> None:
     folder = Path(reader.file).parent
     path = folder / name
-    span = reader.at(("data", "file"))
+    span = reader.at(("data", key))
+    if path.is_file() and kind != "images":
+        return
     if path.is_file():
+        around = path.parent.relative_to(folder).as_posix()
+        reader.error(
+            "recipe-data",
+            f"{name} is a file; images are a folder",
+            span,
+            help=f'{key} = "{around}"' if around != "." else "",
+        )
         return
     if path.is_dir():
+        if kind and KINDS[kind].folder:
+            return
         inside = sorted(p.name for p in path.iterdir() if p.is_file())[:8]
         reader.error(
             "recipe-data",
@@ -59,16 +103,18 @@ def _check_file(reader: ValueReader, name: str) -> None:
     there = [
         p.relative_to(folder).as_posix()
         for p in [*folder.glob("*"), *folder.glob("data/*"), *path.parent.glob("*")]
-        if p.is_file() and p.is_relative_to(folder) and p.suffix not in (".nw", ".md", ".toml")
+        if (p.is_dir() if kind == "images" else p.is_file())
+        and p.is_relative_to(folder)
+        and p.suffix not in (".nw", ".md", ".toml")
     ]
     close = nearest(name, there) or nearest(Path(name).name, [Path(t).name for t in there])
     close = [t for t in there if t in close or Path(t).name in close][:1]
     reader.error(
         "recipe-data",
-        f"there is no file {name}",
+        f"there is no {'folder' if kind == 'images' else 'file'} {name}",
         span,
         facts=(f"it is looked for from the recipe's folder, {folder.resolve().name}",),
-        help=f'file = "{close[0]}"' if close else "",
+        help=f'{key} = "{close[0]}"' if close else "",
     )
 
 

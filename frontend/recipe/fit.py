@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...ir.diagnostics import Diagnostics, Span, nearest
 from ...ir.recipe import Recipe
 from ...ir.recipe_optimizer import Chosen
-from .checks import OFFERS, TOKENS
+from .fit_data import DataFitter, Takes
 from .groups import choose
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ class Fit:
     """
 
     sizes: tuple[tuple[str, int], ...]
-    fields: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, Takes], ...]
     ids: tuple[tuple[str, int], ...] = ()
     chosen: Chosen = field(default_factory=Chosen)
 
@@ -62,9 +60,7 @@ class _Fitter:
 
     def fit(self) -> Fit | None:
         sizes = self._sizes()
-        fields = self._fields()
-        if self.recipe.data.kind == "arrays" and not self.bad:
-            self._arrays(dict(fields), sizes)
+        fields = DataFitter(self.recipe, self.module.name, self.inputs, sizes, self.error).fields()
         self._paths()
         ids = self._ids(sizes)
         chosen = choose(self.recipe, self.module, self.error)
@@ -150,94 +146,6 @@ class _Fitter:
             )
         return list(found.values())[:1]
 
-    def _fields(self) -> tuple[tuple[str, str], ...]:
-        data = self.recipe.data
-        names = [v.label for v in self.inputs]
-        offers = OFFERS.get(data.kind, ())
-        given = dict(data.fields)
-        for section, table in (("fields", data.fields), ("scale", data.scale), ("ids", data.ids)):
-            for name, _ in table:
-                if name not in names:
-                    close = nearest(name, names)
-                    self.error(
-                        "recipe-field",
-                        f"{self.module.name} has no input {name}",
-                        f"data.{section}.{name}",
-                        facts=(f"its inputs are {', '.join(names)}",),
-                        help=f"did you mean {close[0]}?" if close else "",
-                    )
-        if self.bad and any(n not in names for n in given):
-            return ()
-        if not given and data.kind == "text":
-            if len(names) != 2:
-                self.error(
-                    "recipe-field",
-                    f"text offers tokens and targets; {self.module.name} takes {', '.join(names)}",
-                    "data.kind",
-                    help='say which is which: fields = { … = "tokens", … = "targets" }',
-                )
-                return ()
-            return tuple(zip(names, TOKENS, strict=True))
-        found = {name: given.get(name, name) for name in names}
-        for name, offer in found.items():
-            if offers and offer not in offers:
-                self.error(
-                    "recipe-field",
-                    f"{self.module.name} takes {name}, and {data.kind} offers nothing of that name",
-                    "data.fields",
-                    facts=(f"{data.kind} offers {', '.join(offers)}",),
-                    help=f'fields = {{ {name} = "{(nearest(name, offers) or offers)[0]}" }}',
-                )
-        if data.kind == "text" and not self.bad and sorted(found.values()) != sorted(TOKENS):
-            self.error(
-                "recipe-field",
-                "of text, one input takes tokens and one takes targets",
-                "data.fields",
-            )
-        return tuple(found.items())
-
-    def _arrays(self, fields: Mapping[str, str], sizes: Mapping[str, int]) -> None:
-        """Whether the arrays of the file have the shapes of the inputs that take them."""
-        shapes = array_shapes(self.recipe.data_path)
-        if shapes is None:
-            self.error(
-                "recipe-data",
-                f"{self.recipe.data.file} is not a .npz file",
-                "data.file",
-                facts=("numpy.savez writes such files: several arrays, each with a name",),
-            )
-            return
-        for value in self.inputs:
-            name, array = value.label, fields[value.label]
-            place = f"data.fields.{name}"
-            place = place if place in self.recipe.places else "data.file"
-            if array not in shapes:
-                close = nearest(array, shapes)
-                self.error(
-                    "recipe-field",
-                    f"{self.recipe.data.file} has no array {array}, for the input {name}",
-                    place,
-                    facts=(f"it has {', '.join(sorted(shapes))}",),
-                    help=f'{name} = "{close[0]}"' if close else "",
-                )
-                continue
-            dims = [d for axis in value.order or () for d in axis]
-            if not dims or len(dims) < 1:
-                continue
-            wanted = [d.size.value if d.size.is_constant else sizes.get(d.name) for d in dims[1:]]
-            shape = shapes[array]
-            if len(shape) != len(dims) or any(
-                w is not None and w != s for w, s in zip(wanted, shape[1:], strict=True)
-            ):
-                shown = [f"{d.name} = {w}" for d, w in zip(dims[1:], wanted, strict=True)]
-                self.error(
-                    "recipe-shape",
-                    f"{name} is {_brackets([dims[0].name, *shown])} in the model, but the array"
-                    f" {array} is {_brackets(shape)}",
-                    place,
-                    facts=(f"each of its {shape[0]} rows is an example",) if shape else (),
-                )
-
     def _ids(self, sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
         known: dict[str, set[int]] = {}
         for instance in self.module.instances:
@@ -308,31 +216,3 @@ class _Fitter:
                         f"{where}.{dim}",
                         help=f"did you mean {close[0]}?" if close else "",
                     )
-
-
-def _brackets(parts: Iterable[object]) -> str:
-    return f"[{', '.join(map(str, parts))}]"
-
-
-def array_shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
-    """The shapes of the arrays of a .npz file, read from their headers; None if it is not one."""
-
-    from numpy.lib import format as npy
-
-    found = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if not name.endswith(".npy"):
-                    continue
-                with archive.open(name) as file:
-                    version = npy.read_magic(file)
-                    read = (
-                        npy.read_array_header_1_0
-                        if version == (1, 0)
-                        else (npy.read_array_header_2_0)
-                    )
-                    found[name.removesuffix(".npy")] = read(file)[0]
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
-        return None
-    return found

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.diagnostics import Diagnostics, Span
-from ...ir.recipe import SECTIONS, Recipe
+from ...ir.recipe import SECTIONS, Recipe, Train
+from ...ir.recipe_data import Data, given_in_python
 from ...ir.recipe_forms import Inner
 from ...ir.recipe_keys import Key, keys_of
-from .checks import check_data, check_mesh
+from .checks import check_data, check_instead, check_mesh
 from .options import read_options
 from .toml_places import read as read_toml
 from .toml_scan import Document, KeyPath, key_parts
@@ -26,7 +27,10 @@ OVERRIDES = "--set"
 
 
 def read_recipe(
-    path: str | Path, diagnostics: Diagnostics, overrides: Sequence[str] = ()
+    path: str | Path,
+    diagnostics: Diagnostics,
+    overrides: Sequence[str] = (),
+    data_in_python: bool = False,
 ) -> Recipe | None:
     """The recipe in a file; None if anything is wrong, which the diagnostics then say.
 
@@ -35,6 +39,7 @@ def read_recipe(
         diagnostics: where mistakes go; its sources get the text of the file.
         overrides: such as `train.steps=100`: a key and a value in TOML (of text, the quotes may be
             left out). They replace what the file says.
+        data_in_python: whether data are given apart from the recipe: its [data] is not read then.
     """
     file = str(path)
     found = len(diagnostics.errors)
@@ -43,7 +48,7 @@ def read_recipe(
         return None
     document = read_toml(text, file, diagnostics)
     _override(document, overrides, diagnostics)
-    recipe = _Reader(file, document, diagnostics).recipe()
+    recipe = _Reader(file, document, diagnostics).recipe(data_in_python)
     return None if len(diagnostics.errors) > found else recipe
 
 
@@ -117,18 +122,22 @@ def _drop_path(values: dict, section: list[str], keys: Sequence[str]) -> None:
 class _Reader(ValueReader):
     """Reads one document against the schema."""
 
-    def recipe(self) -> Recipe | None:
+    def recipe(self, data_in_python: bool) -> Recipe | None:
         values, before = self.document.values, len(self.diagnostics.errors)
         found: dict[str, Any] = {}
         for k in keys_of(Recipe):
             found[k.name] = self._field(k, values, ())
         for name, section in SECTIONS.items():
-            found[name] = self._section(name, section, values.get(name, {}))
+            if section is Data and data_in_python:
+                found[name] = vars(given_in_python())
+            else:
+                found[name] = self._section(name, section, values.get(name, {}))
         for name in values:
             if name not in found:
                 unknown_key(self, name, (name,), values[name])
-        if not any(v is BAD for v in found["data"].values()):
+        if not data_in_python and not any(v is BAD for v in found["data"].values()):
             check_data(self, found["data"])
+        check_instead(self, "train", Train, found["train"])
         read_options(self, found)
         check_mesh(self, found["mesh"])
         if len(self.diagnostics.errors) > before or not self.document.whole:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.core import join
 from ...ir.recipe import SECTIONS, Recipe
+from ...ir.recipe_data import KINDS
 from ...ir.recipe_forms import Inner, Names, Table, toml, toml_name
 from ...ir.recipe_keys import Key, keys_of
-from .checks import ROLES
-from .fit import array_shapes
+from .fit_data import array_shapes
 
 if TYPE_CHECKING:
     from ...ir.core import Module
@@ -83,7 +83,7 @@ def _lines(module: Module, given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _key(k: Key, table: str, given: Mapping[str, Any], paths: Sequence[str]) -> Iterator[str]:
-    yield from _doc(k.doc)
+    yield from _doc(k.said)
     value = given.get(f"{table}.{k.name}")
     if value is not None:
         yield f"{k.name} = {toml(value, k.form)}"
@@ -116,7 +116,7 @@ def _inputs(module: Module) -> Any:
 def _kind(module: Module) -> str:
     """What data the inputs ask for, by their names and types."""
     inputs = _inputs(module)
-    if all(v.label in ROLES for v in inputs):
+    if all(v.label in KINDS["pairs"].offers for v in inputs):
         return "pairs"
     ids = all(str(v.type).startswith("int") and len(v.order or ()) == 2 for v in inputs)
     return "text" if ids and len(inputs) == 2 else "arrays"

@@ -23,13 +23,13 @@ SYNONYMS = {
     "clip_norm": "clip", "max_grad_norm": "clip", "clip_by_global_norm": "clip",
     "beta1": "b1", "beta2": "b2", "wd": "weight_decay", "warmup": "warmup_steps", "type": "kind",
     "path": "file", "dtype": "policy", "valid": "held_out", "validation": "held_out",
-    "test_size": "held_out", "epsilon": "eps", "min_lr": "end_value", "random_seed": "seed",
+    "test_size": "held_out", "held_out_file": "held_out", "num_epochs": "epochs",
+    "augment": "flip", "epsilon": "eps", "min_lr": "end_value", "random_seed": "seed",
     "vocabulary": "ids", "total_steps": "decay_steps",
 }  # fmt: skip
 """What other tools call these keys."""
 
 ADVICE = {
-    "epochs": "steps are counted instead: epochs × examples / batch",
     "length": "a length is the size of a dim of the model: [sizes] S = 128",
     "source_length": "a length is the size of a dim of the model: [sizes] S = 128",
     "target_length": "a length is the size of a dim of the model: [sizes] T = 128",

@@ -13,7 +13,8 @@ from typing import Any
 
 import netwright.runtime
 import pytest
-from netwright.backend.train_script import Input, inputs_of, train_script
+from netwright.backend.batches import Input, inputs_of
+from netwright.backend.train_script import train_script
 from netwright.frontend.elaborate import elaborate
 from netwright.frontend.names import load
 from netwright.frontend.recipe.fit import fit

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from netwright.runtime import RunError, data
+from netwright.runtime.order import split_rows
 from netwright.runtime.source import Examples
 
 PAIRS = "cat\tK AE T\nat\tAE T\ntact\tT AE K T\nact\tAE K T\n"
@@ -89,9 +90,9 @@ class TestText:
         assert list(source.held_out()) == []
 
     def test_names_and_fingerprint(self, text):
-        source = data.Text(text, fields=("x", "y"), length=16, batch=8)
+        source = data.Text(text, fields={"x": "tokens", "y": "targets"}, length=16, batch=8)
         assert set(source.batch(0)) == {"x", "y"}
-        same = data.Text(text, fields=("x", "y"), length=16, batch=8)
+        same = data.Text(text, fields={"x": "tokens", "y": "targets"}, length=16, batch=8)
         assert source.fingerprint == same.fingerprint
         text.write_text(text.read_text() + ".")
         assert source.fingerprint != data.Text(text, length=16, batch=8).fingerprint
@@ -157,8 +158,12 @@ class TestArrays:
         with pytest.raises(RunError, match=r"plain arrays"):
             data.Arrays(path, fields=FIELDS, batch=4)
         np.save(tmp_path / "b.npy", np.zeros(3))
+        (tmp_path / "b.npy").rename(path)
         with pytest.raises(RunError, match=r"not a .npz file"):
-            data.Arrays(tmp_path / "b.npy", fields=FIELDS, batch=4)
+            data.Arrays(path, fields=FIELDS, batch=4)
+        (tmp_path / "c.npy").write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(RunError, match=r"c.npy is not a .npy file"):
+            data.Arrays(tmp_path / "c.npy", fields={"x": "c"}, batch=4)
 
 
 @settings(max_examples=60, deadline=None)
@@ -167,11 +172,13 @@ class TestArrays:
     batch=st.integers(1, 50),
     seed=st.integers(0, 2**62),
     held_out=st.integers(0, 39),
+    split=st.sampled_from(["random", "end"]),
 )
-def test_every_epoch_sees_every_example_once(count, batch, seed, held_out):
+def test_every_epoch_sees_every_example_once(count, batch, seed, held_out, split):
     held_out = min(held_out, count - 1)
     columns = {"id": np.arange(count)}
-    source = Examples(columns, batch=batch, held_out=held_out, seed=seed)
+    rows = split_rows(count, held_out, split, seed)
+    source = Examples(columns, rows, batch=batch, seed=seed)
     training = count - held_out
     stream = np.concatenate([source.batch(s)["id"] for s in range(3 * training // batch + 1)])
     epochs = [stream[e * training : (e + 1) * training] for e in range(3)]

@@ -1,0 +1,55 @@
+"""Streams: training batches one after the other, and where one is.
+
+The loop knows of data only what stands here: `next`, `get_state` and `set_state`. A state is plain
+JSON and goes into each checkpoint. After `set_state(s)` come the very batches that came after
+`get_state()` had given `s`; so a run that goes on from a checkpoint sees every example as often as
+one that was never stopped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import RunError
+
+if TYPE_CHECKING:
+    from .source import Batch, Source
+
+State = dict[str, Any]
+
+
+class Stream(Protocol):
+    """Training batches in order. A process that trains with others gets its own rows of each."""
+
+    def next(self) -> Batch:
+        """The next batch, as new arrays."""
+        ...
+
+    def get_state(self) -> State:
+        """Where the stream is, as JSON: what `next` would give."""
+        ...
+
+    def set_state(self, state: State) -> None:
+        """Go there. RunError if the state is not one of this stream."""
+        ...
+
+
+class Steps:
+    """The batches of a source that gives each by its number. The state is that number."""
+
+    def __init__(self, source: Source, rows: slice = slice(None)):
+        self._source, self._rows, self._step = source, rows, 0
+
+    def next(self) -> Batch:
+        batch = self._source.part(self._step, self._rows)
+        self._step += 1
+        return batch
+
+    def get_state(self) -> State:
+        return {"step": self._step}
+
+    def set_state(self, state: State) -> None:
+        step = state.get("step")
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise RunError(f"the data cannot go on from {state!r}: their state is a step's number.")
+        self._step = step
