@@ -154,7 +154,7 @@ class Reader:
             text = self._pread(length, 8)
             self.header_crc32 = zlib.crc32(text, zlib.crc32(head))
             self._data = 8 + length
-            self.arrays = _parse(self.name, text, self.size - self._data)
+            self.arrays = parse_header(self.name, text, self.size - self._data)
         except BaseException:
             os.close(self._handle)
             raise
@@ -242,7 +242,8 @@ def sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _parse(file: str, text: bytes, data: int) -> dict[str, Stored]:
+def parse_header(file: str, text: bytes, data: int) -> dict[str, Stored]:
+    """The arrays of a header before so many bytes of data. Broken if they do not fill these."""
     header = loads(text, file)
     if not isinstance(header, dict):
         raise Broken(f"{file} has a damaged header")

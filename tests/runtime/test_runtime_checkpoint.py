@@ -21,7 +21,8 @@ from netwright.runtime.state import TrainState
 from safetensors.numpy import load_file
 
 FILE = "state-00000.safetensors"
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "checkpoints"
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests/fixtures/checkpoints"
 
 
 def make(step=3, width=4, **more):
@@ -246,3 +247,15 @@ def test_a_newer_format_is_refused(tmp_path):
             load(path, shapes_of(make()))
     with pytest.raises(RunError, match=r"format 9; this program reads those up to 2"):
         load(path, shapes_of(make()))
+
+
+def test_manifests_are_as_the_schema_says(tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "docs/checkpoint.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    about = {"seed": 0, "best": {"metric": "loss", "value": None, "step": 0, "since": 0}}
+    for path in (FIXTURES / "format-2", save(tmp_path, make(), keep=1, about=about)):
+        manifest = json.loads((path / "manifest.json").read_text())
+        jsonschema.validate(manifest, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**manifest, "leaves": [{}]}, schema)
