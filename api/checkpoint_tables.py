@@ -30,7 +30,10 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], numeric:
         made = Table(box=box.SIMPLE, pad_edge=False)
         for column, heading in enumerate(headings):
             side: Any = "left" if column < left else "right"
-            made.add_column(Text(heading), justify=side, no_wrap=column > 0, overflow="fold")
+            made.add_column(
+                Text(heading), justify=side, no_wrap=column >= left, overflow="fold",
+                min_width=12 if column < left and heading else None,
+            )  # fmt: skip
         for row in rows:
             made.add_row(*map(Text, row))
         Console().print(made, highlight=False)

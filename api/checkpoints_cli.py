@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +13,8 @@ import click
 from .messages import WRONG, teaches
 
 if TYPE_CHECKING:
-    from .backend.program import ProgramFiles
     from .formats import Weights
-    from .initial import Initial
+    from .formats.compare import Difference
 
 EPILOG = """
 \b
@@ -70,11 +65,18 @@ def ckpt() -> None:
     """Look at checkpoints, compare them, bring them into other formats, pack them."""
 
 
-def _open(path: Path, allow_pickle: bool, only: tuple[tuple[str, ...], ...] = ()) -> Weights:
+def opened(path: Path, allow_pickle: bool, only: tuple[tuple[str, ...], ...] = ()) -> Weights:
+    """What is at or below some paths of weights of any format."""
     from .formats import open_weights
     from .formats.exporting import chosen
 
     return chosen(open_weights(path, allow_pickle=allow_pickle), only)
+
+
+def _echo_json(value: Any) -> None:
+    import json  # not at the top: no other command waits for it
+
+    click.echo(json.dumps(value, indent=1))
 
 
 # ls
@@ -99,7 +101,7 @@ def ls(what: Path, only: tuple, all_rows: bool, allow_pickle: bool, as_json: boo
     if folder is not None and not only:
         _list_run(what, folder, as_json)
     else:
-        _list_leaves(_open(what, allow_pickle, only), all_rows, as_json)
+        _list_leaves(opened(what, allow_pickle, only), all_rows, as_json)
 
 
 def _list_run(run: Path, folder: Path, as_json: bool) -> None:
@@ -108,7 +110,7 @@ def _list_run(run: Path, folder: Path, as_json: bool) -> None:
 
     found = [_about(path) for path in steps(folder).values()]
     if as_json:
-        click.echo(json.dumps({"kind": "run", "path": str(run), "checkpoints": found}, indent=1))
+        _echo_json({"kind": "run", "path": str(run), "checkpoints": found})
         return
     rows = [
         (str(c["step"]), c["problem"] or _in_words(c), c["written"], size(c["bytes"]))
@@ -160,7 +162,7 @@ def _list_leaves(weights: Weights, all_rows: bool, as_json: bool) -> None:
         ]
         made = {"kind": weights.kind, "path": weights.name, **weights.about, "bytes": total}
         made["leaves"] = rows
-        click.echo(json.dumps(made, indent=1))
+        _echo_json(made)
         return
     lines = [Rows(shown(p), leaf, 1) for p, leaf in leaves] if all_rows else collapsed(leaves)
     cells = [
@@ -200,7 +202,7 @@ def verify(what: Path, allow_pickle: bool, as_json: bool) -> None:
     elif opening.is_checkpoint(what):
         checked = [_verified(what)]
     else:
-        weights = _open(what, allow_pickle)
+        weights = opened(what, allow_pickle)
         problems = []
         for path in weights.leaves:
             try:
@@ -211,7 +213,7 @@ def verify(what: Path, allow_pickle: bool, as_json: bool) -> None:
         checked = [{"path": str(what), "bytes": total, "problems": problems, "checksums": False}]
     damaged = [c for c in checked if c["problems"]]
     if as_json:
-        click.echo(json.dumps({"whole": not damaged, "checked": checked}, indent=1))
+        _echo_json({"whole": not damaged, "checked": checked})
     else:
         for c in checked:
             kind = "whole" if c["checksums"] else "readable; its format keeps no checksums"
@@ -270,7 +272,7 @@ def diff(
     from .formats.compare import differences
     from .formats.exporting import chosen
 
-    one, other = _open(a, allow_pickle), _open(b, allow_pickle)
+    one, other = opened(a, allow_pickle), opened(b, allow_pickle)
     for path in only:
         if not one.below(path) and not other.below(path):
             chosen(one, (path,))  # says that it is not there
@@ -278,13 +280,11 @@ def diff(
     differing = list(differences(one, other, rtol=rtol, atol=atol))
     found = [d for d in differing if d.matters]
     if as_json:
-        click.echo(
-            json.dumps({"same": not found, "differences": [_as_dict(d) for d in found]}, indent=1)
-        )
+        _echo_json({"same": not found, "differences": [_as_dict(d) for d in found]})
     elif found:
         rows = [(shown(d.path), *_cells(d)) for d in found]
         cut = rows if all_rows else rows[:MOST_ROWS]
-        print_table(("path", "A", "B", "unequal", "max abs", "max rel"), cut, numeric=3)
+        print_table(("path", "array", "unequal", "max abs", "max rel"), cut, numeric=3)
         if len(cut) < len(rows):
             click.echo(f"… and {len(rows) - len(cut):,} more; --all shows them")
         count = len({*one.leaves, *other.leaves})
@@ -297,14 +297,16 @@ def diff(
         sys.exit(WRONG)
 
 
-def _cells(d: Any) -> tuple[str, str, str, str, str]:
-    a, b = (str(leaf) if leaf is not None else "not there" for leaf in (d.a, d.b))
+def _cells(d: Difference) -> tuple[str, str, str, str]:
+    if d.a is None or d.b is None:
+        return (f"only in A: {d.a}" if d.b is None else f"only in B: {d.b}", "", "", "")
+    what = str(d.a) if d.a == d.b else f"{d.a} → {d.b}"
     if d.unequal is None:
-        return (a, b, "", "", "")
-    return (a, "" if a == b else b, f"{d.unequal:,}", f"{d.absolute:.3g}", f"{d.relative:.3g}")
+        return (what, "", "", "")
+    return (what, f"{d.unequal:,}", f"{d.absolute:.3g}", f"{d.relative:.3g}")
 
 
-def _as_dict(d: Any) -> dict[str, Any]:
+def _as_dict(d: Difference) -> dict[str, Any]:
     def side(leaf: Any) -> Any:
         return None if leaf is None else {"shape": leaf.shape, "dtype": leaf.dtype}
 
@@ -341,7 +343,7 @@ def export(what: Path, target: Path, only: tuple, dtype: str | None, allow_pickl
     from .formats.exporting import cast, export, writer
 
     writer(target)  # a wrong name is told before anything is read
-    weights = _open(what, allow_pickle, only)
+    weights = opened(what, allow_pickle, only)
     if dtype is not None:
         weights = cast(weights, dtype)
     written = export(weights, target)
@@ -355,7 +357,7 @@ def export(what: Path, target: Path, only: tuple, dtype: str | None, allow_pickl
 @click.argument("what", type=click.Path(path_type=Path), metavar="WHAT")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="PATH",
-    help="The archive, by default step-….tar.zst here; with --extract the folder to put it into.",
+    help="The archive, by default RUN-step-….tar.zst; with --extract the folder to put it into.",
 )  # fmt: skip
 @click.option("--extract", is_flag=True, help="Take the checkpoint out of the archive WHAT.")
 @click.option(
@@ -383,7 +385,7 @@ def _pack(what: Path, output: Path | None, level: int) -> None:
     from .formats.exporting import replacing
 
     path = opening.checkpoint_path(what)
-    target = output or Path(f"{path.resolve().name}.tar.zst")
+    target = output or Path(f"{_full_name(path)}.tar.zst")
     if not target.name.endswith(archive.SUFFIXES):
         raise FormatError(
             f"{target}: the name of an archive ends in .tar.zst, or in .tar",
@@ -401,7 +403,17 @@ def _pack(what: Path, output: Path | None, level: int) -> None:
     click.echo(f"take it out:  netwright ckpt archive --extract {target} -o FOLDER")
 
 
+def _full_name(path: Path) -> str:
+    """The name of a checkpoint, with that of its run if it is in one: `mlp-step-00000500`."""
+    path = path.resolve()
+    in_run = path.parent.name == "checkpoints"
+    return f"{path.parent.parent.name}-{path.name}" if in_run else path.name
+
+
 def _extract(what: Path, into: Path) -> None:
+    import shutil
+    import tempfile
+
     from .formats import archive
     from .formats.common import FormatError
     from .formats.opening import missing
@@ -413,7 +425,7 @@ def _extract(what: Path, into: Path) -> None:
         raise FormatError(
             f"{what} is {kind}, and no archive of a checkpoint",
             code="no-archive",
-            help="name what `netwright ckpt archive` has written, such as step-00000500.tar.zst",
+            help="name what `netwright ckpt archive` has written: mlp-step-00000500.tar.zst",
         )
     into.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=".writing-archive-", dir=into))
@@ -440,49 +452,3 @@ def _must_be_whole(path: Path) -> None:
     problems = _verified(path)["problems"]
     if problems:
         raise FormatError(f"{path} is damaged", *problems[:12])
-
-
-# First values of a run: options of `netwright train`
-
-
-def init_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say what a run begins with."""
-    options = (
-        click.option(
-            "--init-from", type=click.Path(path_type=Path), metavar="WHAT",
-            help="Begin with the parameters in a run, checkpoint or file of any format that "
-            "`netwright ckpt` reads.",
-        ),
-        click.option(
-            "--init-map", type=click.Path(path_type=Path), metavar="FILE",
-            help="A TOML file: where each parameter is there, if not under its own path.",
-        ),
-        click.option(
-            "--init-only", type=LeafPath(), multiple=True, metavar="PATH",
-            help="Take only the parameters at or below a path. May be repeated.",
-        ),
-        pickles,
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def initial_of(
-    files: ProgramFiles,
-    init_from: Path | None,
-    init_map: Path | None,
-    init_only: tuple[tuple[str, ...], ...],
-    allow_pickle: bool,
-) -> Initial | None:
-    """What a program begins with, by the options; None if it draws all by itself."""
-    from .initial import initial
-
-    if init_from is None:
-        if init_map is not None or init_only:
-            raise click.UsageError("--init-map and --init-only say more about --init-from WHAT")
-        return None
-    made = initial(files, _open(init_from, allow_pickle), init_map, init_only)
-    for line in made.notes:
-        click.echo(line)
-    return made

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from .checkpoints_cli import ckpt, init_options, initial_of
+from .checkpoints_cli import ckpt
+from .initial_cli import init_options, initial_of
 from .messages import WRONG, teaches
 
 EPILOG = """

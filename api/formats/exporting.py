@@ -120,6 +120,9 @@ def replacing(target: File) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.rename(partial, target)
+    except OSError as error:
+        error.filename = str(target)  # what the caller has asked for
+        raise
     finally:
         partial.unlink(missing_ok=True)
     _sync(target.parent)
