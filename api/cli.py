@@ -362,6 +362,84 @@ def sample(
     )  # fmt: skip
 
 
+@main.command()
+@click.argument("paths", type=existing, nargs=-1, required=True, metavar="FOLDER|MODEL")
+@setting
+@entry
+@click.option(
+    "--memory", metavar="AMOUNT", help="What a step may take of one device, such as 16GiB."
+)
+@click.option("--device", metavar="NAME", help="h100, v5e, … or a TOML file; by default h100.")
+@click.option("--optimizer", default="adamw", show_default=True, metavar="NAME", help="Of a MODEL.")
+@click.option(
+    "--precision", default="float32", show_default=True, metavar="POLICY", help="Of a MODEL."
+)
+@click.option(
+    "--verify",
+    is_flag=False,
+    flag_value="cpu",
+    metavar="TARGET",
+    help="Compile shallow copies, and take a plan that holds; for cpu, or tpu:v5e.",
+)
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
+@click.option("-o", "--output", type=existing, metavar="FILE", help="Where to write the plan.json.")
+@teaches
+def plan(
+    paths: tuple[Path, ...],
+    settings: tuple,
+    entry: str | None,
+    memory: str | None,
+    device: str | None,
+    optimizer: str,
+    precision: str,
+    verify: str | None,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Say what a training step takes, and plan what is kept for its gradient.
+
+    FOLDER has a model and a recipe; for a MODEL alone, --set gives the sizes of its free dims.
+    No device is needed, and nothing runs. What -o writes can be edited, and handed to emit and
+    train by --plan.
+
+    \b
+    netwright plan diff A.json B.json     what differs between two plans
+    """
+    from . import planning
+
+    if str(paths[0]) == "diff" and len(paths) == 3:
+        from .ir.plan import Plan
+
+        a, b = (Plan.from_json(p.read_text(), str(p)) for p in paths[1:])
+        lines = planning.difference(a, b)
+        click.echo("\n".join(lines) if lines else "nothing differs")
+        return
+    if len(paths) != 1:
+        raise click.UsageError("one folder or model; or: netwright plan diff A.json B.json")
+    (path,) = paths
+    if planning.has_recipe(path):
+        question = planning.of_folder(path, dict(settings), memory, device)
+    else:
+        question = planning.of_model(
+            path, dict(settings), memory, device, entry, optimizer, precision
+        )
+    found = None
+    if verify is None:
+        planned = question.answer()
+    else:
+        from .verifying import verified
+
+        planned, found = verified(question, verify)
+    if output is not None:
+        output.write_text(question.written(planned.plan).to_json())
+    if as_json:
+        click.echo(planning.as_json(question, planned, found))
+    else:
+        click.echo(planning.text(question, planned, str(found) if found else ""))
+    if not planned.fits or (found is not None and not found.fits):
+        sys.exit(WRONG)
+
+
 @main.command(hidden=True)
 @click.argument("file", type=existing)
 def replay(file: Path) -> None:

@@ -335,8 +335,17 @@ def program(
     fitted = fit(recipe, module, diagnostics)
     diagnostics.raise_errors()
     assert fitted is not None
+    if plan is None and recipe.memory.asked:
+        from .planning import planned_for
+
+        plan = planned_for(loaded, recipe)
     if plan is None:
         plan = replace(recipe.plan(dict(fitted.sizes)), model=module_hash(module))
+    if plan.microbatches != recipe.train.microbatches:
+        recipe = replace(recipe, train=replace(recipe.train, microbatches=plan.microbatches))
+        fitted = fit(recipe, module, diagnostics)
+        diagnostics.raise_errors()
+        assert fitted is not None
     diagnostics.found += verify(module, plan, recipe.places)
     diagnostics.raise_errors()
     try:

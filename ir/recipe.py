@@ -154,6 +154,30 @@ class Mesh:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """The memory that a plan is made for. With either key, `train` and `emit` plan by themselves
+    what is kept for the gradient; without, all of it is."""
+
+    budget: str | None = key(
+        Text("an amount of memory", 40),
+        "what a step may take of one device; left out, all of its memory",
+        default=None,
+        example='"16GiB"',
+    )
+    device: str | None = key(
+        Text("the name of a device"),
+        "what it runs on: a name that `netwright plan` knows, or a TOML file",
+        default=None,
+        example='"h100"',
+    )
+
+    @property
+    def asked(self) -> bool:
+        """Whether a plan is to be made."""
+        return self.budget is not None or self.device is not None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe, valid in itself. Whether it fits a model is for `frontend.recipe.fit.fit` to say.
 
@@ -181,6 +205,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     precision: Precision = field(default_factory=Precision)
     mesh: Mesh = field(default_factory=Mesh)
+    memory: Memory = field(default_factory=Memory)
     roll: Options = key(
         Table("paths of repeats", Word(("scan", "unroll")), paths=True),
         "how repeats are run: scan compiles one copy (the default), unroll all of them",
@@ -260,6 +285,7 @@ SECTIONS: dict[str, type] = {
     "schedule": Schedule,
     "precision": Precision,
     "mesh": Mesh,
+    "memory": Memory,
 }
 """The tables that have a dataclass of their own."""
 

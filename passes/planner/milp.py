@@ -17,6 +17,8 @@ the backward pass needs something. A second search keeps the least that costs no
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -26,6 +28,21 @@ from .problem import Problem
 
 SLACK = 1e-6
 """Of the least time, by which the second search may exceed it."""
+
+
+def solved(wanted: Any, **program: Any) -> Any:
+    """What `scipy.optimize.milp` gives. HiGHS prints remarks of its own, which belong to nobody."""
+    from scipy.optimize import milp
+
+    sys.stdout.flush()
+    shown = os.dup(1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            return milp(wanted, **program)
+        finally:
+            os.dup2(shown, 1)
+            os.close(shown)
 
 
 class Search:
@@ -67,7 +84,7 @@ class Search:
 
     def _solve(self, budget: int, most: float | None) -> tuple[frozenset[str], float] | None:
         """The least time; or the fewest bytes, with at most a given time."""
-        from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
+        from scipy.optimize import Bounds, LinearConstraint
 
         program = self._program
         if not self.problem.candidates:
@@ -84,7 +101,7 @@ class Search:
         if most is not None:
             constraints.append(LinearConstraint(wanted[None], -float("inf"), most / scale))
             wanted = program.bytes / max(program.bytes.max(), 1)
-        found = milp(
+        found = solved(
             wanted,
             integrality=program.whole,
             bounds=Bounds(0, 1),
@@ -112,7 +129,7 @@ class _Matrix:
         self.rows.append(row)
 
     def sparse(self) -> Any:
-        from scipy.sparse import csr_array  # type: ignore[import-untyped]
+        from scipy.sparse import csr_array
 
         entries = [(i, j, x) for i, row in enumerate(self.rows) for j, x in row.items()]
         rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())

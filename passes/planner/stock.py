@@ -1,9 +1,9 @@
 """The policies that people pick from a menu, said of our graph: those of JAX, and MaxText's.
 
 MaxText names products by their part in a block. Here the part follows from the graph: of an
-instance with a softmax, products with weights that lead to it are those of queries, keys and
-values, the others give its output, and the last product of two values is its context; elsewhere
-products with weights that lead to another one are the inner ones of a feed-forward layer.
+instance with a softmax, and what is inside of it, products with weights that lead to it are those
+of queries, keys and values, the others give its output, and the last product of two values is its
+context; elsewhere products that lead to another one are the inner ones of a feed-forward layer.
 
 Sources: `jax.checkpoint_policies`; MaxText, `remat_policy` in `configs/base.yml`.
 """
@@ -32,9 +32,10 @@ def policies(unit: Unit, problem: Problem) -> dict[str, frozenset[str]]:
     """By the name of a policy, the keys that it keeps."""
     parts = _parts(unit)
     key = {v: c.key for c in problem.candidates for v in c.values}
+    stored = _stored(unit)
 
     def keys(ids) -> frozenset[str]:
-        return frozenset(key[i] for i in ids if i in key)
+        return frozenset(key[stored[i]] for i in ids if stored[i] in key)
 
     products = [n.id for n in unit.values if _product(n)]
     weighted = [i for part, ids in parts.items() if part not in ("context", "mixed") for i in ids]
@@ -48,6 +49,20 @@ def policies(unit: Unit, problem: Problem) -> dict[str, frozenset[str]]:
     return found
 
 
+def _stored(unit: Unit) -> dict[int, int]:
+    """For each product, the value by which it is kept: itself, or what it is converted to."""
+    readers: dict[int, set[int]] = {}
+    for node in unit.values:
+        for operand in node.operands if node.alias_of is None else ():
+            readers.setdefault(unit[operand].root, set()).add(node.id)
+    found = {}
+    for node in filter(_product, unit.values):
+        (only, *more) = readers.get(node.id, {node.id})
+        cast = not more and not node.key and unit[only].op == "cast"
+        found[node.id] = only if cast else node.id
+    return found
+
+
 def _product(node: Node) -> bool:
     return node.family in PRODUCTS and node.alias_of is None and node.op != "attention"
 
@@ -57,31 +72,41 @@ def _parts(unit: Unit) -> dict[str, list[int]]:
     nodes = unit.values
     reads = {n.id: [nodes[o].root for o in n.operands] for n in nodes}
     after: dict[int, set[int]] = {}  # what a value leads to, within its instance
-    home = {n.id: n.key.rpartition("/")[0] for n in nodes}
+    home: dict[int, str] = {}  # the instance of a value; of one without a key that of its reader
     for node in reversed(nodes):
+        if node.key:
+            home[node.id] = node.key.rpartition("/")[0]
+        for operand in node.operands:
+            if not nodes[operand].key:
+                home[operand] = home.get(node.id, "")
         for operand in reads[node.id]:
             seen = after.setdefault(operand, set())
             seen.add(node.root)
             seen |= after.get(node.root, set())
+    scores = {home.get(n.id, "") for n in nodes if n.op in SOFTMAX}
+    group = {n.id: _group(unit.path, home.get(n.id, ""), scores) for n in nodes}
     parts: dict[str, list[int]] = {}
-    scores = {home[n.id] for n in nodes if n.op in SOFTMAX}
     for node in filter(_product, nodes):
-        path, later = home[node.id], after.get(node.id, set())
-        weight = any(_weight(unit, o) for o in node.operands)
-        mine = [i for i in later if home[i] == path]
-        if not weight:
-            more = any(_product(nodes[i]) and nodes[i].id != node.id for i in mine)
-            soft = any(nodes[i].op in SOFTMAX for i in mine)
-            part = "context" if path in scores and not soft and more else "mixed"
-        elif path in scores:
-            inner = any(nodes[i].op in SOFTMAX or _mixed(unit, i) for i in mine)
-            part = "query" if inner else "out"
-        elif any(_product(nodes[i]) and not _mixed(unit, i) and i != node.id for i in mine):
-            part = "inner"
+        mine = [i for i in after.get(node.id, ()) if group[i] == group[node.id] and i != node.id]
+        soft = any(nodes[i].op in SOFTMAX for i in mine)
+        more = any(_product(nodes[i]) for i in mine)
+        if _mixed(unit, node.id):
+            part = "context" if group[node.id] in scores and not soft and more else "mixed"
+        elif group[node.id] in scores:
+            part = "query" if soft or any(_mixed(unit, i) for i in mine) else "out"
         else:
-            part = "outer"
+            part = "inner" if more else "outer"
         parts.setdefault(part, []).append(node.id)
     return parts
+
+
+def _group(block: str, path: str, scores: set[str]) -> str:
+    """The part of a block that an instance belongs to: the attention around it, else the one that
+    the block itself uses."""
+    for around in scores:
+        if path == around or path.startswith(f"{around}."):
+            return around
+    return path[len(block) :].lstrip(".").partition(".")[0]
 
 
 def _mixed(unit: Unit, id: int) -> bool:

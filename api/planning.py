@@ -1,0 +1,436 @@
+"""`netwright plan`: what a training step takes, what is kept for the gradient, and what it costs.
+
+From what a person gives it makes one `Question`, and from that one `Planned`, which every report
+is written from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .driver import RECIPE, Loaded, compile_module, load, read_recipe
+from .ir.core import Module
+from .ir.diagnostics import Diagnostic, Diagnostics, InputError, Span
+from .ir.plan import Decision, Plan, Precision, inherited, module_hash
+
+if TYPE_CHECKING:
+    from .ir.hardware import Hardware
+    from .ir.recipe import Recipe
+    from .passes.memory.model import Training
+    from .passes.planner.choose import Planned
+    from .verifying import Verified
+
+DEVICE = "h100"
+"""The device that is planned for when none is named."""
+
+PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be planned.
+
+    Attributes:
+        loaded: the model.
+        plan: what is decided already; its sizes are those of the whole batch.
+        training: optimizer and the like.
+        device, budget: what it is to run on, and the bytes that it may take of one device.
+        batch: the size of the whole batch.
+        settings: of dims and constants, that the model was loaded with.
+    """
+
+    loaded: Loaded
+    plan: Plan
+    training: Training
+    device: Hardware
+    budget: int
+    batch: int
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def module(self) -> Module:
+        """The model, elaborated."""
+        return self.loaded.module
+
+    def answer(self, short: int = 0) -> Planned:
+        """The best plan; `short` is by how many bytes compiling has shown one to be too large."""
+        from .passes.planner.choose import choose
+
+        return choose(
+            lambda plan: compile_module(self.module, plan),
+            self.plan,
+            self.training,
+            self.device,
+            self.budget,
+            self.batch,
+            short,
+        )
+
+    def written(self, plan: Plan) -> Plan:
+        """A plan as programs are made by it: with the sizes of one microbatch."""
+        names = leading(self.module)
+        sizes = tuple((n, s // plan.microbatches if n in names else s) for n, s in plan.sizes)
+        return replace(plan, sizes=sizes, model=module_hash(self.module))
+
+
+def leading(module: Module) -> tuple[str, ...]:
+    """The free dims that lead the inputs: the batch."""
+    found: dict[str, None] = {}
+    for value in module.instances[0].variants[0].inputs:
+        if value.axes and value.axes[0]:
+            found.update(dict.fromkeys(value.axes[0][0].size.names))
+    return tuple(found)
+
+
+def memory_bytes(text: str, span: Span | None = None) -> int:
+    """Bytes of a text such as `16GiB`, `80GB`, `500 MB`; without a unit they are bytes.
+
+    Raises:
+        InputError: it says no amount.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if match is None or float(match[1]) <= 0:
+        problem = Diagnostic(
+            "memory-amount", f"{text!r} is no amount of memory", span, help="16GiB, or 80GB"
+        )
+        raise InputError([problem])
+    power = "kmgt".find(match[2]) + 1 if match[2] else 0
+    scale = 1024**power if match[3] else PREFIXES[match[2]]
+    return int(float(match[1]) * scale)
+
+
+def of_folder(
+    folder: Path,
+    settings: Mapping[str, Any],
+    memory: str | None = None,
+    device: str | None = None,
+) -> Question:
+    """The question of a folder with a model and a recipe.
+
+    Raises:
+        InputError: everything that is wrong with what a person wrote.
+    """
+    recipe = read_recipe(folder)
+    found = of_recipe(load(folder, settings, recipe.loss), recipe, memory, device)
+    return replace(found, settings=tuple(settings.items()))
+
+
+def of_recipe(
+    loaded: Loaded, recipe: Recipe, memory: str | None = None, device: str | None = None
+) -> Question:
+    """The question of a model and a recipe, whose `[memory]` says what is not given here."""
+    from .frontend.recipe.fit import fit
+    from .passes.memory.model import Training
+
+    diagnostics = Diagnostics(dict(loaded.sources))
+    diagnostics.sources[recipe.file] = Path(recipe.file).read_text()
+    fitted = fit(recipe, loaded.module, diagnostics)
+    diagnostics.raise_errors()
+    assert fitted is not None
+    names = leading(loaded.module)
+    parts = recipe.train.microbatches
+    sizes = {n: s * parts if n in names else s for n, s in fitted.sizes}
+    training = Training.of(recipe, fitted.chosen)
+    span = None if memory else recipe.place("memory.budget")
+    try:
+        hardware, budget = _budget(
+            memory or recipe.memory.budget, device or recipe.memory.device, span
+        )
+    except InputError as error:
+        raise InputError(error.diagnostics, diagnostics.sources) from None
+    plan = recipe.plan(sizes)
+    return Question(loaded, plan, training, hardware, budget, recipe.train.batch)
+
+
+def of_model(
+    path: Path,
+    settings: Mapping[str, Any],
+    memory: str | None = None,
+    device: str | None = None,
+    entry: str | None = None,
+    optimizer: str = "adamw",
+    precision: str = "float32",
+) -> Question:
+    """The question of a model file: its free dims are given with the settings.
+
+    Raises:
+        InputError: everything that is wrong, and free dims without a size, by name.
+    """
+    from .ir.optimizers import OPTIMIZERS
+    from .ir.plan import POLICIES
+    from .passes.memory.model import Training
+
+    free = load(path, {}, entry).module.free
+    sizes = {n: v for n, v in settings.items() if n in free}
+    settings = {n: v for n, v in settings.items() if n not in free}
+    loaded = load(path, settings, entry)
+    problems = []
+    missing = [n for n in loaded.module.free if n not in sizes]
+    if missing:
+        problems.append(
+            Diagnostic(
+                "size-unbound",
+                f"a plan needs numbers, and {', '.join(missing)} "
+                f"{'has' if len(missing) == 1 else 'have'} none",
+                help=" ".join(f"--set {n}=…" for n in missing),
+            )
+        )
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            problems.append(Diagnostic("size-value", f"{name} = {value} is no size"))
+    if optimizer not in OPTIMIZERS:
+        problems.append(_unknown("optimizer", optimizer, OPTIMIZERS))
+    precision = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}.get(precision, precision)
+    if precision not in POLICIES:
+        problems.append(_unknown("precision", precision, POLICIES))
+    if loaded.module.kind != "loss":
+        problems.append(
+            Diagnostic(
+                "no-loss",
+                f"{loaded.path} has no loss, so that nothing is trained",
+                help="loss name(…): … return mean[B](…)",
+            )
+        )
+    if problems:
+        raise InputError(problems)
+    hardware, budget = _budget(memory, device)
+    plan = Plan(sizes=tuple(sizes.items()), precision=Precision(precision))
+    batch = next((sizes[n] for n in leading(loaded.module)), 0)
+    training = Training(((optimizer, ()),))
+    return Question(loaded, plan, training, hardware, budget, batch, tuple(settings.items()))
+
+
+def planned_for(loaded: Loaded, recipe: Recipe) -> Plan:
+    """The plan that the `[memory]` of a recipe asks for.
+
+    Raises:
+        InputError: nothing fits, with what would be enough.
+    """
+    question = of_recipe(loaded, recipe)
+    planned = question.answer()
+    if not planned.fits:
+        from .passes.planner.choose import size_text
+
+        problem = Diagnostic(
+            "memory-budget",
+            f"a step takes {size_text(planned.report.peak)} with as little kept as can be, and may "
+            f"take {size_text(planned.budget)}",
+            recipe.place("memory.budget"),
+            facts=("what would be enough:", *planned.advice),
+        )
+        raise InputError([problem], {recipe.file: Path(recipe.file).read_text()})
+    return question.written(planned.plan)
+
+
+def _unknown(what: str, name: str, known: Any) -> Diagnostic:
+    from .ir.diagnostics import nearest
+
+    close = nearest(name, known)
+    return Diagnostic(
+        f"{what}-unknown",
+        f"no {what} is called {name!r}",
+        help=f"did you mean {close[0]}?" if close else ", ".join(known),
+    )
+
+
+def _budget(
+    memory: str | None, device: str | None, span: Span | None = None
+) -> tuple[Hardware, int]:
+    from .ir.hardware import hardware
+
+    found = hardware(device or DEVICE)
+    return found, found.memory if memory is None else memory_bytes(memory, span)
+
+
+def has_recipe(path: Path) -> bool:
+    """Whether a path is a folder with a recipe."""
+    return (path / RECIPE).exists()
+
+
+# Reports
+
+
+def text(question: Question, planned: Planned, verified: str = "") -> str:
+    """The report for a terminal."""
+    from .passes.planner.choose import MARGIN, size_text
+
+    report, plan = planned.report, planned.plan
+    budget = size_text(planned.budget)
+    sizes = ", ".join(f"{n} = {s}" for n, s in plan.sizes)
+    optimizer = ", ".join(name for name, _ in question.training.optimizer)
+    devices = f"{plan.mesh.size()} x " if plan.mesh.size() > 1 else ""
+    lines = [
+        f"{question.module.name} on {devices}{planned.device.name}, {budget} a device: {sizes}, "
+        f"{plan.precision.policy}, {optimizer}",
+        "",
+        f"peak    {size_text(report.peak)}, {report.peak / planned.budget:.0%} of the budget, "
+        f"at {report.moment}",
+    ]
+    if not planned.fits:
+        lines[-1] = (
+            f"does not fit: {size_text(report.peak)} at {report.moment}, with as little kept as "
+            f"can be; {MARGIN:.0%} of {budget} are left free"
+        )
+    parts = sorted(report.components, key=lambda part: -part[1])
+    lines.append("        " + ", ".join(f"{size_text(s)} {n}" for n, s in parts[:6]))
+    total = planned.seconds + planned.chosen.again
+    again = f"{planned.share:.1%} more than without" if planned.chosen.again else "none"
+    lines.append(f"time    about {_time(total)} a step; made again: {again}")
+    if plan.microbatches > 1:
+        lines.append(
+            f"batch   in {plan.microbatches} microbatches of {question.batch // plan.microbatches}"
+        )
+    if verified:
+        lines.append(f"XLA     {verified}")
+    for block, point in zip(planned.blocks, planned.chosen.points, strict=True):
+        lines += ["", *_block(plan, block, point)]
+    lines += ["", *_beside(planned)]
+    if planned.advice:
+        lines += ["", "what would be enough:", *(f"  {a}" for a in planned.advice)]
+    return "\n".join(lines)
+
+
+def _block(plan: Plan, block: Any, point: Any) -> list[str]:
+    from .passes.planner.choose import size_text
+
+    path, copies = block.unit.path, block.unit.copies
+    whole = size_text(block.problem.everything * copies)
+    if point.keys is None:
+        return [f"{path}, {copies} copies: all of {whole} is kept, nothing is made again"]
+    table = {d.key: d for d in plan.remat}
+    stays = size_text(point.saved * copies)
+    lines = [f"{path}, {copies} copies: {stays} of {whole} are kept"]
+    kept = [c for c in block.problem.candidates if c.key in point.keys]
+    for candidate in sorted(kept, key=lambda c: -c.bytes)[:8]:
+        name = candidate.key.removeprefix(path).lstrip("./")
+        said = table[candidate.key].reason
+        lines.append(f"  {name:<24} {said:<52} {candidate.place}")
+    if len(kept) > 8:
+        lines.append(f"  and {len(kept) - 8} smaller ones")
+    rest = sorted(
+        (c for c in block.problem.candidates if c.key not in point.keys), key=lambda c: -c.bytes
+    )
+    if rest:
+        names = ", ".join(
+            f"{c.key.removeprefix(path).lstrip('./')} {size_text(c.bytes * copies)}"
+            for c in rest[:3]
+        )
+        lines.append(f"  made again: {names}" + (" and more" if len(rest) > 3 else ""))
+    return lines
+
+
+def _beside(planned: Planned) -> list[str]:
+    from .passes.planner.choose import size_text
+
+    if not planned.blocks:
+        return ["no layer is repeated, so that nothing is planned to be made again"]
+    rows = []
+    for option in planned.options:
+        if option.name and not option.name.startswith("MaxText full"):
+            mark = "  <- chosen" if option is planned.chosen else ""
+            share = option.again / planned.seconds if planned.seconds else 0.0
+            fits = "" if option.peak <= planned.budget else "does not fit"
+            rows.append(
+                f"  {option.name:<42}{size_text(option.peak):>9}{share:>8.1%}  {fits}{mark}"
+            )
+    return ["beside it, stock policies (peak, made again):", *rows[:8]]
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def as_json(question: Question, planned: Planned, verified: Verified | None = None) -> str:
+    """Everything that the report says, for programs."""
+    report = planned.report
+    table: dict[str, Any] = {
+        "model": question.module.name,
+        "device": planned.device.name,
+        "budget": planned.budget,
+        "fits": planned.fits,
+        "peak": report.peak,
+        "moment": report.moment,
+        "components": dict(report.components),
+        "timeline": [{"at": m.name, **dict(m.components)} for m in report.timeline],
+        "seconds": {"without": planned.seconds, "again": planned.chosen.again},
+        "microbatches": planned.plan.microbatches,
+        "kept": [
+            {"key": k.key, "op": k.op, "bytes": k.bytes, "place": k.place, "unit": k.unit}
+            for k in report.kept
+        ],
+        "options": [
+            {
+                "policy": o.name,
+                "peak": o.peak,
+                "again": o.again,
+                "chosen": o is planned.chosen,
+                "keeps": [None if p.keys is None else sorted(p.keys) for p in o.points],
+            }
+            for o in planned.options
+        ],
+        "advice": list(planned.advice),
+        "plan": json.loads(question.written(planned.plan).to_json()),
+    }
+    if verified is not None:
+        table["verified"] = asdict(verified)
+    return json.dumps(table, indent=2, ensure_ascii=False)
+
+
+# Two plans
+
+
+def difference(a: Plan, b: Plan) -> list[str]:
+    """What differs between two plans, a line each: what was, and what is."""
+    lines = []
+    if a.model != b.model and a.model and b.model:
+        lines.append("they are for different models, or for one that has changed")
+    if a.microbatches != b.microbatches:
+        lines.append(f"microbatches: {a.microbatches} -> {b.microbatches}")
+    for what, left, right in (
+        ("sizes", dict(a.sizes), dict(b.sizes)),
+        ("mesh.axes", dict(a.mesh.axes), dict(b.mesh.axes)),
+        ("mesh.values", dict(a.mesh.values), dict(b.mesh.values)),
+        ("mesh.params", dict(a.mesh.params), dict(b.mesh.params)),
+        ("precision", {"policy": a.precision.policy}, {"policy": b.precision.policy}),
+    ):
+        for name in dict.fromkeys((*left, *right)):
+            if left.get(name) != right.get(name):
+                was, now = (_said(t.get(name)) for t in (left, right))
+                lines.append(f"{what}.{name}: {was} -> {now}")
+    before = {(s, d.key): d for s, d in a.decisions()}
+    after = {(s, d.key): d for s, d in b.decisions()}
+    for section, key in dict.fromkeys((*before, *after)):
+        old, new = before.get((section, key)), after.get((section, key))
+        if (old and old.choice) != (new and new.choice):
+            lines.append(
+                f"{section} {key}: {_choice(a, section, old, key)} -> "
+                f"{_choice(b, section, new, key)}" + _why(new)
+            )
+    return lines
+
+
+def _choice(plan: Plan, section: str, decision: Decision | None, key: str) -> str:
+    if decision is not None:
+        return _said(decision.choice)
+    if section == "remat":
+        around = inherited(plan.remat, key)
+        return around.choice if around and isinstance(around.choice, str) else "save"
+    return "none"
+
+
+def _why(decision: Decision | None) -> str:
+    return f"   ({decision.reason})" if decision is not None and decision.reason else ""
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, tuple):
+        return json.dumps({d: list(axes) for d, axes in value}) if value else "whole"
+    return "none" if value is None else str(value)

@@ -1,0 +1,358 @@
+"""The plan for a budget: what each repeated block keeps, and in how many parts a batch goes.
+
+The pool of plans does not depend on the budget: the points of each block's frontier, where there
+are several blocks combined as a multiple-choice knapsack, and the stock policies. The model of
+memory (`passes/memory`) tells the peak of each; of those that fit the one with the least time is
+taken. So more memory never means more time, and no stock policy that fits is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ...ir.core import Module
+from ...ir.hardware import Hardware
+from ...ir.plan import Decision, Plan, decide
+from ..memory.graph import Graph, Unit, build
+from ..memory.model import MemoryReport, Training, predict
+from .frontier import Point, frontier, point, stock
+from .milp import solved
+from .problem import Problem, problem
+
+MARGIN = 0.05
+"""Of the budget, left free: the model of memory errs by a few percent."""
+
+GAIN = 0.1
+"""Of the step's time, that more microbatches must save to be taken unasked."""
+
+MOST_PARTS = 64
+
+Compile = Callable[[Plan], Module]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A repeated block with its question and the ways to answer it.
+
+    Attributes:
+        runs: how often a step runs all of its copies, in one microbatch.
+    """
+
+    unit: Unit
+    problem: Problem
+    points: tuple[Point, ...]
+    stock: tuple[Point, ...]
+    runs: int = 1
+
+
+@dataclass(frozen=True)
+class Option:
+    """A way for all blocks together.
+
+    Attributes:
+        name: of the stock policy; "" for what the search found.
+        points: one for each block.
+        again: seconds of second runs in a step.
+        peak: bytes per device, as predicted.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    again: float
+    peak: int
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What was decided, and what it was decided from.
+
+    Attributes:
+        plan: with every decision.
+        report: of the model of memory for it.
+        budget: bytes per device.
+        device: what the times are for.
+        fits: whether the predicted peak, with the margin, is within the budget.
+        seconds: of a step without second runs, by the table of hardware.
+        chosen: the option that was taken.
+        options: all, the least peak first.
+        blocks: that were planned.
+        advice: what would be enough, where nothing fits.
+    """
+
+    plan: Plan
+    report: MemoryReport
+    budget: int
+    device: Hardware
+    fits: bool
+    seconds: float
+    chosen: Option
+    options: tuple[Option, ...]
+    blocks: tuple[Block, ...]
+    advice: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Second runs as a share of the step without any."""
+        return self.chosen.again / self.seconds if self.seconds else 0.0
+
+
+def choose(
+    compile: Compile,
+    plan: Plan,
+    training: Training,
+    device: Hardware,
+    budget: int,
+    batch: int = 0,
+    short: int = 0,
+) -> Planned:
+    """The best plan within a budget.
+
+    Args:
+        compile: applies a plan to the module.
+        plan: what is decided already; its own decisions on what is kept are not used.
+        training: optimizer and the like.
+        budget: bytes per device.
+        batch: what microbatches must divide; 0 for none but those of the plan.
+        short: bytes by which compiling has shown a plan of before to be too large.
+
+    Raises:
+        InputError: a free size has no value.
+    """
+    bare = replace(plan, remat=())
+    best = _best(compile, bare, training, device, budget, short)
+    for parts in _more(plan.microbatches, batch):
+        if best.fits and best.chosen.again == 0:
+            break
+        other = _best(compile, replace(bare, microbatches=parts), training, device, budget, short)
+        if other.fits and (not best.fits or _time(other) < _time(best) * (1 - GAIN)):
+            best = other
+        elif best.fits:
+            break
+    if best.fits:
+        return best
+    return replace(best, advice=tuple(_advice(best, training, batch)))
+
+
+def _time(planned: Planned) -> float:
+    return planned.seconds + planned.chosen.again
+
+
+def _more(parts: int, batch: int) -> Iterable[int]:
+    """Larger numbers of microbatches, each dividing the batch."""
+    number = parts * 2
+    while number <= min(batch, MOST_PARTS):
+        if batch % number == 0:
+            yield number
+        number *= 2
+
+
+def _best(
+    compile: Compile,
+    plan: Plan,
+    training: Training,
+    device: Hardware,
+    budget: int,
+    short: int,
+) -> Planned:
+    module = compile(plan)
+    graph = build(module, plan, training.frozen)
+    blocks = tuple(_blocks(graph, device))
+    measure = _Measure(module, plan, training, device, graph, blocks)
+    options = tuple(sorted(_options(blocks, measure), key=lambda o: (o.peak, o.again)))
+    room = int(budget * (1 - MARGIN)) - short
+    fitting = [o for o in options if o.peak <= room]
+    chosen = min(fitting, key=lambda o: (o.again, o.peak)) if fitting else options[0]
+    made = with_decisions(plan, blocks, chosen)
+    report = predict(module, plan, training, device, _saved(blocks, chosen.points), graph)
+    seconds = measure.seconds()
+    return Planned(made, report, budget, device, bool(fitting), seconds, chosen, options, blocks)
+
+
+def _blocks(graph: Graph, device: Hardware) -> Iterable[Block]:
+    """The repeated blocks that are in no other."""
+    entry = graph.units[0]
+    for index, unit in enumerate(graph.units):
+        if unit.kind != "repeat" or not any(v.differentiated for v in unit.values):
+            continue
+        runs = sum(v.unit == index and v.first == v.id for v in entry.values)
+        if runs:
+            asked = problem(unit, device)
+            yield Block(unit, asked, frontier(unit, asked), stock(unit, asked), runs)
+
+
+class _Measure:
+    """Peaks and times of options."""
+
+    def __init__(
+        self,
+        module: Module,
+        plan: Plan,
+        training: Training,
+        device: Hardware,
+        graph: Graph,
+        blocks: tuple[Block, ...],
+    ):
+        self.module, self.plan, self.training = module, plan, training
+        self.device, self.graph, self.blocks = device, graph, blocks
+
+    def option(self, name: str, points: tuple[Point, ...]) -> Option:
+        saved = _saved(self.blocks, points)
+        report = predict(self.module, self.plan, self.training, None, saved, self.graph)
+        again = sum(
+            b.runs * b.unit.copies * p.seconds for b, p in zip(self.blocks, points, strict=True)
+        )
+        return Option(name, points, again * self.plan.microbatches, report.peak)
+
+    def seconds(self) -> float:
+        """Of a step without second runs: the backward pass takes twice the forward one."""
+        total = problem(self.graph.units[0], self.device).forward
+        total -= sum(_loops(self.graph, self.device))
+        total += sum(b.runs * b.unit.copies * b.problem.forward for b in self.blocks)
+        return 3 * total * self.plan.microbatches
+
+
+def _loops(graph: Graph, device: Hardware) -> Iterable[float]:
+    """What loops over blocks count for in the entry, where they are single nodes."""
+    for node in graph.units[0].values:
+        if node.unit is None or node.first != node.id or not node.differentiated:
+            continue
+        if graph.units[node.unit].kind == "repeat":
+            dtype = graph.units[0][node.operands[0]].dtype if node.operands else node.dtype
+            yield max(node.flops / device.flops(dtype), node.traffic / device.bandwidth)
+
+
+def _options(blocks: tuple[Block, ...], measure: _Measure) -> Iterable[Option]:
+    seen = set()
+    for name, points in (*_stock(blocks), *_combined(blocks)):
+        keys = tuple(p.keys for p in points)
+        if keys not in seen:
+            seen.add(keys)
+            yield measure.option(name, points)
+
+
+def _stock(blocks: tuple[Block, ...]) -> Iterable[tuple[str, tuple[Point, ...]]]:
+    for index, first in enumerate(blocks[0].stock if blocks else ()):
+        yield first.policy, tuple(b.stock[index] for b in blocks)
+    if not blocks:
+        yield "everything_saveable", ()
+
+
+def _combined(blocks: tuple[Block, ...]) -> Iterable[tuple[str, tuple[Point, ...]]]:
+    """One point of each block, for bytes that divide the range evenly."""
+    if len(blocks) == 1:
+        for found in blocks[0].points:
+            yield found.policy, (found,)
+    if len(blocks) < 2:
+        return
+    least = sum(min(_stays(b, p) for p in b.points) for b in blocks)
+    most = sum(max(_stays(b, p) for p in b.points) for b in blocks)
+    for index in range(25):
+        points = knapsack(blocks, least + (most - least) * index // 24)
+        if points is not None:
+            yield "", points
+
+
+def _stays(block: Block, found: Point) -> int:
+    return found.saved * block.unit.copies
+
+
+def knapsack(blocks: tuple[Block, ...], room: int) -> tuple[Point, ...] | None:
+    """One point of each block, with the least time of all whose kept bytes fit together."""
+    import numpy as np
+    from scipy.optimize import Bounds, LinearConstraint
+
+    every = [(i, b, p) for i, b in enumerate(blocks) for p in b.points]
+    seconds = np.array([b.runs * b.unit.copies * p.seconds for _, b, p in every])
+    size = np.array([float(_stays(b, p)) for _, b, p in every])
+    one = np.array([[float(i == k) for i, _, _ in every] for k in range(len(blocks))])
+    scale = max(seconds.max(), 1e-30)
+    found = solved(
+        seconds / scale,
+        integrality=np.ones(len(every)),
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(one, 1, 1),
+            LinearConstraint(size[None] / max(room, 1), -np.inf, 1 + 1e-9),
+        ],
+    )
+    if found.x is None:
+        return None
+    return tuple(p for (_, _, p), x in zip(every, found.x, strict=True) if x > 0.5)
+
+
+def _saved(
+    blocks: tuple[Block, ...], points: tuple[Point, ...]
+) -> Mapping[str, frozenset[str] | None]:
+    return {b.unit.path: p.keys for b, p in zip(blocks, points, strict=True)}
+
+
+# Decisions
+
+
+def with_decisions(plan: Plan, blocks: tuple[Block, ...], option: Option) -> Plan:
+    """The plan with an option's decisions, each with its reason and place."""
+    made: list[Decision] = []
+    for block, found in zip(blocks, option.points, strict=True):
+        if found.keys is not None:
+            made += _decisions(block, found)
+    return replace(plan, remat=decide((), *made))
+
+
+def _decisions(block: Block, found: Point) -> Iterable[Decision]:
+    asked, unit = block.problem, block.unit
+    assert found.keys is not None
+    whole = asked.everything * unit.copies
+    stays = found.saved * unit.copies
+    share = found.seconds / (3 * asked.forward) if asked.forward else 0.0
+    how = f"as {found.policy} has it, " if found.policy else ""
+    yield Decision(
+        unit.path,
+        "recompute",
+        f"{how}{size_text(stays)} of {size_text(whole)} stay in {unit.copies} copies; "
+        f"the rest is made again in {share:.0%} of the block's time",
+    )
+    for candidate in asked.candidates:
+        if candidate.key in found.keys:
+            without = point(asked, found.keys - {candidate.key})
+            spared = (without.seconds - found.seconds) / (3 * asked.forward)
+            yield Decision(
+                candidate.key,
+                "save",
+                f"{size_text(candidate.bytes * unit.copies)}, spares {spared:.1%} of the "
+                "block's time",
+                candidate.place,
+            )
+
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def size_text(count: float) -> str:
+    """Bytes as people write them: `12.3 GB`, of 1000 MB each."""
+    for unit in UNITS:
+        if count < 1000 or unit == UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+# Where nothing fits
+
+
+def _advice(planned: Planned, training: Training, batch: int) -> Iterable[str]:
+    """What would be enough, each by itself."""
+    peak, budget = planned.chosen.peak, int(planned.budget * (1 - MARGIN))
+    parts = dict(planned.report.components)
+    state = sum(parts.get(k, 0) for k in ("parameters", "optimizer", "averages", "model state"))
+    devices = max(2, -(-peak // budget))
+    yield (f"about {devices} times as many devices, with parameters and batch spread over all")
+    rest = peak - state
+    if batch > 1 and state < budget:
+        fitting = int(batch * (budget - state) / rest) if rest else batch
+        if fitting >= 1:
+            yield f"a batch of {fitting} instead of {batch}"
+    spared = parts.get("optimizer", 0) // 4
+    if training.optimizer[-1][0] in ("adam", "adamw") and peak - budget <= spared:
+        yield 'mu_dtype = "bfloat16" in [optimizer]'
+    yield f"a budget of {size_text(peak / (1 - MARGIN))}"
