@@ -14,7 +14,7 @@ from ..ir.schedules import SCHEDULES, part_lengths
 from .naming import fresh, identifier
 from .statements import Call, Named, dict_of, docstring, laid, literal, tuple_of
 
-_TAKEN = ("optax", "jax", "group", "decayed", "groups", "rate", "optimizer")
+_TAKEN = ("optax", "jax", "group", "decayed", "groups", "rate", "optimizer", "matrices")
 
 
 class OptimizerScript:
@@ -23,13 +23,13 @@ class OptimizerScript:
     def __init__(self, recipe: Recipe, chosen: Chosen):
         self.recipe, self.chosen = recipe, chosen
         self.grouped = {path for _, paths in chosen.groups for path in paths}
-        self.masked = False
+        self.masked = self.orthogonal = False
         self.optimizer = self._optimizer()
 
     @property
     def needs_jax(self) -> bool:
         """Whether they say anything by jax."""
-        return self.masked or bool(self.chosen.groups)
+        return self.masked or self.orthogonal or bool(self.chosen.groups)
 
     def tables(self) -> list[str]:
         """Which parameters do not decay, and which are in which group."""
@@ -39,12 +39,15 @@ class OptimizerScript:
         if chosen.groups:
             rows = tuple(Named(literal(n), _paths(paths), ": ") for n, paths in chosen.groups)
             lines += laid("", "GROUPS = ", Call("", rows, "{}"), broken=True)
+        if self.orthogonal:
+            lines += laid("", "MATRICES = ", dict_of(chosen.matrices), broken=True)
         return lines
 
     def functions(self) -> list[str]:
         """The functions."""
         made = [_DECAYED] if self.masked else []
         made += [_GROUP] if self.chosen.groups else []
+        made += [_MATRICES] if self.orthogonal else []
         return "\n\n\n".join([*made, "\n".join(self.optimizer)]).split("\n")
 
     def _optimizer(self) -> list[str]:
@@ -96,6 +99,9 @@ class OptimizerScript:
         if decays and name in DECAY_MASKS and set(paths) & set(self.chosen.undecayed):
             arguments.append(f"{DECAY_MASKS[name]}=decayed")
             self.masked = True
+        if name == "muon" and self.chosen.matrices:
+            arguments.append("muon_weight_dimension_numbers=matrices")
+            self.orthogonal = True
         return Call(f"optax.{'contrib.' if name in CONTRIB else ''}{name}", tuple(arguments))
 
     def schedule(self, chosen: Schedule, value: float) -> Call:
@@ -258,6 +264,15 @@ _DECAYED = '''def decayed(params):
     return jax.tree.map_with_path(
         lambda path, _: ".".join(key.key for key in path) not in NOT_DECAYED, params
     )'''
+
+_MATRICES = '''def matrices(params):
+    """The axes of matrices that are summed in products, and the others; Adam trains the rest."""
+
+    def of(path, _):
+        axes = MATRICES.get(".".join(key.key for key in path))
+        return axes and optax.contrib.MuonDimensionNumbers(*axes)
+
+    return jax.tree.map_with_path(of, params)'''
 
 _GROUP = '''def group(params):
     """The group of each parameter; "default" for those that are in none."""

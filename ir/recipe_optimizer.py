@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+from .matrices import Axes
 from .optax_options import DECAYS
 from .optimizers import FUNCTIONS
 from .recipe_forms import Either, Form, Inner, Many, Names, Real, Table, Text, Word
@@ -200,9 +201,11 @@ class Chosen:
         groups: for each group of the recipe, its parameters; no parameter is in two.
         undecayed: the trained parameters that weight decay leaves alone.
         rest: whether any parameter is trained that is in no group.
+        matrices: where muon is used, the parameters that are matrices; see `ir.matrices`.
     """
 
     frozen: tuple[str, ...] = ()
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     undecayed: tuple[str, ...] = ()
     rest: bool = True
+    matrices: tuple[tuple[str, Axes], ...] = ()

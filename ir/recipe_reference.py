@@ -122,7 +122,8 @@ S = 128
 ```
 
 The leading dim of the model's inputs is the batch. Other free dims of the model get their sizes
-under `[sizes]`. A key that the recipe does not know is an error.
+under `[sizes]`. A key that the recipe does not know is an error. `netwright recipe FOLDER` writes a
+recipe for a model, with every key and what it means.
 """
 
 _KEYS = """With their defaults, and where there is none, with an example. Some are for certain kinds

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from optax.contrib import ScheduleFreeState
 
 from . import scale as loss_scaling
 from .errors import RunError
@@ -129,8 +130,24 @@ def nested(leaves: Mapping[Path, Any]) -> dict[str, Any]:
 
 
 def best(state: TrainState, frozen: Sequence[str]) -> Any:
-    """The parameters to evaluate and to predict with: the averaged ones, where they are kept."""
-    return join(state.ema, split(state.params, frozen)[1]) if state.ema else state.params
+    """The parameters to evaluate and to predict with: averaged ones, where there are such.
+
+    That is the moving average where it is kept, else what a schedule-free optimizer averages
+    (`optax.contrib.schedule_free_eval_params`), for the parameters that it trains.
+    """
+    if state.ema:
+        return join(state.ema, split(state.params, frozen)[1])
+    found = leaves_by_path(state.params)
+    for node in jax.tree.leaves(state.opt_state, is_leaf=_is_schedule_free):
+        if _is_schedule_free(node):
+            for path, z in leaves_by_path(node.z).items():
+                y = found[path]
+                found[path] = ((y - (1 - node.b1) * z) / node.b1).astype(y.dtype)
+    return rebuild(state.params, found)
+
+
+def _is_schedule_free(node: Any) -> bool:
+    return isinstance(node, ScheduleFreeState)
 
 
 def hyperparameters(opt_state: Any) -> dict[str, jax.Array]:

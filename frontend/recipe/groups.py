@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.core import join
 from ...ir.diagnostics import nearest
+from ...ir.matrices import Axes, matrices
 from ...ir.paths import meant, under
 from ...ir.recipe import Recipe
 from ...ir.recipe_optimizer import Chosen, Optimizer
@@ -60,7 +61,18 @@ class _Chooser:
         mine = trained if rest.decays_beside else left  # [optimizer] before is for all parameters
         undecayed |= self._undecayed(rest, mine, "optimizer.decay_on")
         ordered = tuple(path for path in trained if path in undecayed)
-        return Chosen(tuple(frozen), tuple(groups), ordered, bool(left) or not trained)
+        return Chosen(
+            tuple(frozen),
+            tuple(groups),
+            ordered,
+            bool(left) or not trained,
+            self._matrices(trained),
+        )
+
+    def _matrices(self, trained: list[str]) -> tuple[tuple[str, Axes], ...]:
+        names = {self.recipe.optimizer.name, *(group.name for _, group in self.recipe.groups)}
+        known = matrices(self.module) if "muon" in names else {}
+        return tuple((path, known[path]) for path in trained if path in known)
 
     def _undecayed(self, optimizer: Optimizer, paths: list[str], place: str) -> set[str]:
         """Those of some paths that an optimizer shrinks not, though it shrinks others."""

@@ -298,9 +298,9 @@ class _Options:
         for option, default in known.items():
             if default != REQUIRED or option in {**dict(given), **(inherited or {})}:
                 continue
+            bad = True
             if not self.reader.document.whole:
                 continue
-            bad = True
             form = _PARTS if option == "schedules" else option_form(option)
             self.reader.error(
                 "recipe-missing",

@@ -199,6 +199,41 @@ def test_a_state_tells_its_groups_by_name():
     assert "1.inner_states.default.inner_state.inner_state.0.mu.net.w" in found
 
 
+@pytest.mark.slow
+def test_muon_sees_copies_and_many_dims_as_the_matrices_that_they_are():
+    """Stacked weights of attention go as optax has each copy go, written as a matrix."""
+    rng = np.random.default_rng(0)
+    wq, wo = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 6, 2, 4), (2, 2, 4, 6)))
+    stacked = {"net": {"wq": wq, "wo": wo, "b": jnp.ones(3)}}
+    apart = {
+        "q": [wq[n].reshape(6, 8) for n in range(2)],
+        "o": [wo[n].reshape(8, 6) for n in range(2)],
+        "b": jnp.ones(3),
+    }
+    axes = (("net.wq", ((-3,), (-2, -1))), ("net.wo", ((-3, -2), (-1,))))
+    recipe = recipe_of(optimizer=Optimizer("muon", 0.05, options=(("weight_decay", 0.1),)))
+    found = descend(emitted(recipe, Chosen(matrices=axes, undecayed=("net.b",))), stacked, 5)
+    expected = descend(optax.contrib.muon(0.05, weight_decay=0.1), apart, 5)
+    for n in range(2):
+        for name, shape in (("q", (6, 8)), ("o", (8, 6))):
+            one = found["net"][f"w{name}"][n].reshape(shape)
+            np.testing.assert_allclose(one, expected[name][n], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["net"]["b"], expected["b"], rtol=1e-5)
+
+
+def descend(optimizer, params, steps):
+    """Parameters after some steps towards the sines of themselves, element by element."""
+
+    def step(carry, _):
+        params, state = carry
+        gradients = jax.tree.map(lambda x: x - jnp.sin(x), params)
+        updates, state = optimizer.update(gradients, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    run = jax.jit(lambda p: jax.lax.scan(step, (p, optimizer.init(p)), None, steps)[0][0])
+    return jax.device_get(run(params))
+
+
 # Groups at random
 
 

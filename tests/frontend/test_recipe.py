@@ -137,9 +137,10 @@ PIECES = [
 
 def test_no_text_ends_in_a_traceback(tmp_path):
     right = (GOLDEN / "mesh_axes.toml").read_text() + "[sizes]\nS = 4\n[train]\nsteps = 100\n"
+    nested = [(GOLDEN / f"{name}.toml").read_text() for name in ("groups", "schedules")]
     draw = random.Random(7)
-    for _ in range(300):
-        text = right
+    for index in range(400):
+        text = [right, *nested][index % 3]
         for _ in range(draw.randint(1, 5)):
             at = draw.randrange(len(text) + 1)
             cut = at + draw.choice((0, 0, draw.randint(1, 12)))

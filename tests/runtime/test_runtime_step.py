@@ -158,3 +158,28 @@ def test_an_optimizer_may_ask_for_the_loss():
         state, metrics = program.step(state, program.put_batch(batch()))
         losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
     assert losses[-1] < losses[0]
+
+
+def test_schedule_free_parameters_are_evaluated_where_they_are_averaged():
+    free = optax.contrib.schedule_free_sgd(0.5)
+    for optimizer in (
+        optax.chain(optax.clip_by_global_norm(1.0), free),
+        optax.partition({"a": free, "b": optax.sgd(0.1)}, {"embed": "a", "mlp": "b"}),
+    ):
+        program = build(tiny_lm, optimizer)
+        state = program.init(0)
+        for seed in range(3):
+            state, _ = program.step(state, program.put_batch(batch(seed=seed)))
+        z = leaves_by_path(optax.tree.get(state.opt_state, "z"))
+        expected = rebuild(
+            state.params,
+            {
+                path: (y - 0.1 * z[path]) / 0.9 if path in z else y
+                for path, y in leaves_by_path(state.params).items()
+            },
+        )
+        key = jax.random.key(0)
+        _, (_, metrics) = tiny_lm.loss(expected, state.model_state, batch(), key, False)
+        found = program.evaluate(state, program.put_batch(batch()))["loss"]
+        np.testing.assert_allclose(found, metrics["loss"], rtol=1e-5)
+        assert not np.array_equal(expected["embed"], state.params["embed"])
