@@ -112,17 +112,21 @@ def _list_run(run: Path, folder: Path, as_json: bool) -> None:
     if as_json:
         _echo_json({"kind": "run", "path": str(run), "checkpoints": found})
         return
-    rows = [
-        (str(c["step"]), c["problem"] or _in_words(c), c["written"], size(c["bytes"]))
-        for c in found
-    ]
-    print_table(("step", "what", "written", "size"), rows, numeric=1)
+    rows = [(str(c["step"]), *_in_words(c), c["written"], size(c["bytes"])) for c in found]
+    print_table(("step", "what", "held out", "written", "size"), rows, numeric=1)
     count = f"{len(found)} checkpoint{'s' if len(found) != 1 else ''}"
     click.echo(f"{count} in {size(sum(c['bytes'] for c in found))}, in {folder}")
 
 
-def _in_words(c: dict[str, Any]) -> str:
-    return f"format {c['format']}, {c['leaves']} arrays{', pinned' if c['pinned'] else ''}"
+def _in_words(c: dict[str, Any]) -> tuple[str, str]:
+    """What a checkpoint is, and how good it was."""
+    from .formats import shown
+
+    if c["problem"]:
+        return (c["problem"], "")
+    metrics = ", ".join(f"{shown((name,))} {value:.4f}" for name, value in c["evaluation"].items())
+    pinned = ", pinned" if c["pinned"] else ""
+    return (f"format {c['format']}, {c['leaves']} arrays{pinned}", metrics)
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -141,7 +145,10 @@ def _about(path: Path) -> dict[str, Any]:
     }
     try:
         found = open_checkpoint(path).manifest
-        made |= {"format": found.format, "leaves": len(found.leaves)}
+        metrics = found.about.get("evaluation")
+        metrics = metrics if isinstance(metrics, dict) else {}
+        numbers = {n: v for n, v in metrics.items() if isinstance(v, int | float)}
+        made |= {"format": found.format, "leaves": len(found.leaves), "evaluation": numbers}
     except Broken as error:
         made["problem"] = f"damaged: {error}"
     except RunError as error:

@@ -42,7 +42,8 @@ def state(step: int, seed: int) -> State:
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ckpt")
     for step in (20, 40):
-        save(folder / "runs/a/checkpoints", state(step, 0), about={"name": "a"}, keep=9)
+        about = {"name": "a", "evaluation": {"loss": 20 / step, "accuracy": 0.5}}
+        save(folder / "runs/a/checkpoints", state(step, 0), about=about, keep=9)
     other = state(40, 0)
     other.params["layer_3"]["w"][1, 2] += 0.5
     other.params["layer_3"]["w"][0, 0] *= -1
@@ -58,6 +59,7 @@ def made(tmp_path_factory):
     file.write_bytes(raw)
     manifest = folder / "runs/damaged/checkpoints/step-00000020/manifest.json"
     manifest.write_text(manifest.read_text().replace("layer_3", "layer_4", 1))
+    (folder / "runs/b/checkpoints/step-00000040/pinned").touch()
     (folder / "runs/empty/program").mkdir(parents=True)
     (folder / "w.pkl").write_bytes(pickle.dumps({"w": np.ones(2), "s": "text"}))
     (folder / "notes.txt").write_text("nothing of the kind\n")
@@ -80,6 +82,7 @@ def run(made, tmp_path, monkeypatch):
 
 COMMANDS = {
     "run": ("ls runs/a", 0),
+    "run-pinned": ("ls runs/b", 0),
     "run-damaged": ("ls runs/damaged", 0),
     "run-empty": ("ls runs/empty", 1),
     "checkpoint": ("ls runs/a/checkpoints/step-00000020", 0),
@@ -131,7 +134,7 @@ def test_json(run):
     assert (first["step"], second["step"]) == (20, 40)
     assert "damaged" in first["problem"] and second["problem"] is None
     held = json.loads(run("ls runs/a/checkpoints/step-00000040 --json"))
-    assert held["kind"] == "netwright" and held["step"] == 40 and held["about"] == {"name": "a"}
+    assert held["kind"] == "netwright" and held["step"] == 40 and held["about"]["name"] == "a"
     leaf = next(leaf for leaf in held["leaves"] if leaf["path"] == ["params", "embed"])
     assert leaf == {"path": ["params", "embed"], "shape": [5, 4], "dtype": "float32", "bytes": 80}
     checked = json.loads(run("verify runs/damaged --json", 1))
