@@ -204,6 +204,7 @@ def _must_be_loss(loaded: Loaded) -> None:
 
 def pipeline() -> Pipeline:
     """The passes in order."""
+    from .passes.chunk import Chunk
     from .passes.layout import Layout
     from .passes.manager import Pipeline
     from .passes.precision import Precision
@@ -211,7 +212,7 @@ def pipeline() -> Pipeline:
     from .passes.shard import Shard
     from .passes.simplify import Simplify
 
-    return Pipeline([Simplify(), Precision(), Shard(), Remat(), Layout()])
+    return Pipeline([Simplify(), Chunk(), Precision(), Shard(), Remat(), Layout()])
 
 
 def compile_module(

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .driver import RECIPE, Loaded, compile_module, load, read_recipe
+from .driver import RECIPE, Loaded, compile_module, load, pipeline, read_recipe
 from .ir.core import Module
 from .ir.diagnostics import Diagnostic, Diagnostics, InputError, Span
 from .ir.plan import Decision, Plan, Precision, inherited, module_hash
@@ -59,8 +59,11 @@ class Question:
 
     def answer(self, short: int = 0) -> Planned:
         """The best plan; `short` is by how many bytes compiling has shown one to be too large."""
+        from .passes.chunk import chunkable
         from .passes.planner.choose import choose
 
+        line = pipeline()
+        line.passes = line.passes[:1]  # simplified, as cutting finds it
         return choose(
             lambda plan: compile_module(self.module, plan),
             self.plan,
@@ -69,6 +72,7 @@ class Question:
             self.budget,
             self.batch,
             short,
+            chunkable(line.run(self.module, self.plan), self.plan),
         )
 
     def written(self, plan: Plan) -> Plan:
@@ -285,6 +289,8 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
         lines.append(
             f"batch   in {plan.microbatches} microbatches of {question.batch // plan.microbatches}"
         )
+    for decision in plan.loss_chunks:
+        lines.append(f"loss    {decision.key} in {decision.choice} parts: {decision.reason}")
     if verified:
         lines.append(f"XLA     {verified}")
     for block, point in zip(planned.blocks, planned.chosen.points, strict=True):

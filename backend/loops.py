@@ -33,6 +33,9 @@ def scan(body: Body, at: int, op: Op) -> None:
         slices.append(inner.temporary("t"))
         sources.append(f"jnp.arange({along})")
         inner.codes[number.id] = Code(slices[-1])
+    if parts := op.get("parts"):
+        _in_parts(body, at, op, inner, slices, sources, along, parts)
+        return
     step = body.temporary("step")
     body.emit("")
     for line in opening(step, carried, slices, inner.temporary, "inputs"):
@@ -50,6 +53,35 @@ def scan(body: Body, at: int, op: Op) -> None:
     finals, ys = targets[:carry], targets[carry:]
     length = "" if sources else along
     body.emit(running(step, operands[cut:], sources, length, finals, ys), op)
+
+
+def _in_parts(
+    body: Body,
+    at: int,
+    op: Op,
+    inner: Body,
+    slices: list[str],
+    sources: list[str],
+    along: str,
+    parts: int,
+) -> None:
+    """Steps that are independent of each other, several at once: `lax.map` over parts."""
+    (region,) = op.regions
+    part = body.temporary("part")
+    together = inner.temporary("inputs") if len(slices) > 1 else slices[0]
+    inner.write()
+    gives = packed([inner.array(r).text for r in region.results])
+    inner.emit(f"return {gives}")
+    body.emit("")
+    body.emit(f"def {part}({together}):")
+    if len(slices) > 1:
+        body.emit(f"    {', '.join(slices)} = {together}")
+    body.lines += inner.lines
+    body.emit("")
+    left = ", ".join(body.target(r, at) for r in op.results)
+    several = str(-(-int(along) // parts)) if along.isdigit() else f"-(-{along} // {parts})"
+    given = f"jax.checkpoint({part}, prevent_cse=False), {packed(sources)}, batch_size={several}"
+    body.emit(f"{left} = lax.map({given})", op)
 
 
 def _read_by(body: Body, region: Region, draws: bool) -> set[str]:

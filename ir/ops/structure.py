@@ -94,7 +94,8 @@ _structure(
     "A loop along a dim. Attributes: `along`, `carry`: how many of the operands, the last ones, "
     "are carried. The region's arguments are the step's number, a slice of every other operand, "
     "and the carry; its results are the new carry and what is emitted. Results are the last carry "
-    "and the emitted values, stacked along `along`.",
+    "and the emitted values, stacked along `along`. `parts`: without a carry, in how many parts "
+    "the steps are taken, all of a part at once; nothing of a part is kept for the gradient.",
     ("arguments",),
 )
 _structure(

@@ -535,6 +535,10 @@ class _Builder:
     def loop(self, body: _Body, frame: _Frame, op: Op) -> None:
         """A repeat or scan: one node here for each result, and a unit of its own."""
         along = op["along"].size.evaluate(self.sizes)
+        together = 1  # steps that are taken at once
+        if parts := op.get("parts"):
+            together = -(-along // parts)
+            along = -(-along // together)
         if op.name == "scan":
             (region,) = op.regions
             around = tuple(i for i in _read_around(region) if i in frame.names)
@@ -560,15 +564,21 @@ class _Builder:
             del self.bodies[at:]
             unit = _Body(path, op.name, along, carried=tuple(links.items()))
             unit.keeps, unit.offloads = op.get("keeps"), op.get("offloads", ())
+            if together > 1 or parts:
+                unit.keeps = ()  # what is taken in parts keeps nothing
             self.bodies.append(unit)
             if op.name == "scan":
-                inner = replace(frame, names={}, copies=frame.copies)
+                inner = replace(frame, names={}, copies=frame.copies * together)
             else:
                 inner = _frame(inside, variant, frame.copies)
             for position, (value, tangent) in enumerate(zip(values, tangents, strict=True)):
                 varies = position in becomes or position in dealt
                 inner.names[value.id] = self.argument(unit, path, value, tangent, varies)
-                if frame.copies > 1:
+                if together > 1 and position in dealt:
+                    draft = unit.nodes[inner.names[value.id]]
+                    draft.node = replace(draft.node, bytes=draft.node.bytes * together)
+                    inner.mapped.add(value.id)
+                elif frame.copies > 1:
                     inner.mapped.add(value.id)
             unit.arguments = tuple(inner.names[v.id] for v in values)
             unit.dealt = tuple(sorted(dealt))

@@ -194,7 +194,7 @@ class _Model:
             if unit.path in saved:
                 keys = saved[unit.path]
                 stays = None if keys is None else saved_ids(unit, keys)
-            self.saved[index] = stays if unit.kind == "repeat" else None
+            self.saved[index] = stays
         self.costs: dict[int, LoopCost] = {}
         for index in reversed(range(1, len(graph.units))):
             self.costs[index] = self.loop(index)

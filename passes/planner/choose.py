@@ -28,6 +28,9 @@ GAIN = 0.1
 
 MOST_PARTS = 64
 
+LOSS_PARTS = 16
+"""Into how many parts the work on logits is cut, where it is."""
+
 Compile = Callable[[Plan], Module]
 
 
@@ -105,6 +108,7 @@ def choose(
     budget: int,
     batch: int = 0,
     short: int = 0,
+    cuts: Iterable[str] = (),
 ) -> Planned:
     """The best plan within a budget.
 
@@ -116,11 +120,23 @@ def choose(
         batch: what microbatches must divide; 0 for none but those of the plan.
         short: bytes by which compiling has shown a plan of before to be too large.
 
+        cuts: keys of values that may be cut into parts (`passes.chunk`).
+
     Raises:
         InputError: a free size has no value.
     """
-    bare = replace(plan, remat=())
-    best = _best(compile, bare, training, device, budget, short)
+    best = _best(compile, replace(plan, remat=()), training, device, budget, short)
+    for key in () if plan.loss_chunks else cuts:
+        if best.fits and best.chosen.again == 0:
+            break
+        reason = "whole it would take much of the peak; its parts are made again one by one"
+        cut = replace(plan, remat=(), loss_chunks=(Decision(key, LOSS_PARTS, reason),))
+        other = _best(compile, cut, training, device, budget, short)
+        if (other.fits, -_time(other)) > (best.fits, -_time(best)) or (
+            not best.fits and other.report.peak < best.report.peak
+        ):
+            best = other
+    bare = replace(best.plan, remat=())
     for parts in _more(plan.microbatches, batch):
         if best.fits and best.chosen.again == 0:
             break
@@ -195,11 +211,16 @@ class _Measure:
     ):
         self.module, self.plan, self.training = module, plan, training
         self.device, self.graph, self.blocks = device, graph, blocks
+        self.cut = sum(
+            unit.copies * problem(unit, device).outcome(()).seconds
+            for unit in graph.units
+            if unit.kind == "scan" and unit.saved is not None
+        )
 
     def option(self, name: str, points: tuple[Point, ...]) -> Option:
         saved = _saved(self.blocks, points)
         report = predict(self.module, self.plan, self.training, None, saved, self.graph)
-        again = sum(
+        again = self.cut + sum(
             b.runs * b.unit.copies * p.seconds for b, p in zip(self.blocks, points, strict=True)
         )
         return Option(name, points, again * self.plan.microbatches, report.peak)
