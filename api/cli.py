@@ -382,6 +382,7 @@ def sample(
     help="Compile shallow copies, and take a plan that holds; for cpu, or tpu:v5e.",
 )
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
+@click.option("--html", type=existing, metavar="FILE", help="Where to write a report to look at.")
 @click.option("-o", "--output", type=existing, metavar="FILE", help="Where to write the plan.json.")
 @teaches
 def plan(
@@ -394,6 +395,7 @@ def plan(
     precision: str,
     verify: str | None,
     as_json: bool,
+    html: Path | None,
     output: Path | None,
 ) -> None:
     """Say what a training step takes, and plan what is kept for its gradient.
@@ -432,6 +434,10 @@ def plan(
         planned, found = verified(question, verify)
     if output is not None:
         output.write_text(question.written(planned.plan).to_json())
+    if html is not None:
+        from .report.planned import report
+
+        html.write_text(report(question, planned, found), encoding="utf-8")
     if as_json:
         click.echo(planning.as_json(question, planned, found))
     else:

@@ -284,7 +284,7 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
     lines.append("        " + ", ".join(f"{size_text(s)} {n}" for n, s in parts[:6]))
     total = planned.seconds + planned.chosen.again
     again = f"{planned.share:.1%} more than without" if planned.chosen.again else "none"
-    lines.append(f"time    about {_time(total)} a step; made again: {again}")
+    lines.append(f"time    about {time_text(total)} a step; made again: {again}")
     if plan.microbatches > 1:
         lines.append(
             f"batch   in {plan.microbatches} microbatches of {question.batch // plan.microbatches}"
@@ -347,7 +347,8 @@ def _beside(planned: Planned) -> list[str]:
     return ["beside it, stock policies (peak, made again):", *rows[:8]]
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Seconds with three digits and a unit."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"

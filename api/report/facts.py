@@ -21,7 +21,9 @@ from typing import Any
 from ..ir.core import Module, join
 from ..ir.plan import Decision, Plan
 from ..passes.memory.graph import Graph, Node, Unit, backward
-from ..passes.memory.model import KeptValue, MemoryReport, Moment
+from ..passes.memory.model import KeptValue, MemoryReport, Moment, saved_ids
+from ..passes.planner.choose import size_text
+from ..passes.remat import recomputed
 
 Facts = dict[str, Any]
 
@@ -82,7 +84,7 @@ def facts(
         "timeline": _timeline(report),
         "frontier": _frontier(points),
         "decisions": [_decision(d, report.kept, section) for section, d in _made(plan)],
-        "blocks": [_block(u, report) for u in report.graph.units if u.kind == "repeat"],
+        "blocks": [_block(u, report, plan) for u in report.graph.units if u.kind == "repeat"],
         "parameters": _parameters(module, report.graph),
     }
 
@@ -178,56 +180,60 @@ def _decision(decision: Decision, kept: Sequence[KeptValue], section: str) -> Fa
 # Blocks
 
 
-def _block(unit: Unit, report: MemoryReport) -> Facts:
-    shown = [n for n in unit.values if _is_shown(unit, n)]
+def _block(unit: Unit, report: MemoryReport, plan: Plan) -> Facts:
+    held = [k for k in report.kept if k.unit == unit.path]
+    kept = {k.key: k for k in held if k.key}
+    again: tuple[int, ...] = ()
+    if unit.path in recomputed(plan):
+        again = backward(unit, saved_ids(unit, kept)).recomputed
+    shown = _shown(unit)
     number = {node.id: i for i, node in enumerate(shown)}
-    kept = {k.key: k for k in report.kept if k.unit == unit.path and k.key}
-    again = _recomputed(unit, report)
-    nodes = [_node(node, kept, again) for node in shown]
-    edges = sorted(
-        {
-            (number[unit[i].root], number[node.id])
-            for node in shown
-            for i in node.operands
-            if unit[i].root in number
-        }
-    )
-    total = sum(k.bytes for k in report.kept if k.unit == unit.path and not k.offloaded)
+    nodes = [_node(unit, node, kept, frozenset(again)) for node in shown]
+    edges = {
+        (number[unit[i].root], number[node.id])
+        for node in shown
+        for i in node.operands
+        if unit[i].root in number
+    }
+    total = sum(k.bytes for k in held if not k.offloaded)
     return {
         "path": unit.path,
         "count": unit.copies,
-        "lead": f"{len(shown)} values; of all copies {_bytes(total)} are kept."
-        " Parameters and what is computed once for all copies are left out.",
+        "lead": f"{len(shown)} values; of all copies {size_text(total)} are kept. Parameters,"
+        " their casts, and what is computed once for all copies are left out.",
         "nodes": nodes,
-        "edges": [list(edge) for edge in edges],
+        "edges": [list(edge) for edge in sorted(edges)],
     }
 
 
-def _is_shown(unit: Unit, node: Node) -> bool:
-    if node.alias_of is not None or node.kind not in ("input", "value") or not node.bytes:
-        return False
-    return not node.invariant or node.kind == "input"
+def _shown(unit: Unit) -> list[Node]:
+    """The values that a copy computes from what it is given."""
+    found: dict[int, Node] = {}
+    for node in unit.values:
+        if node.alias_of is not None or not node.bytes:
+            continue
+        given = node.kind == "input"
+        made = node.kind == "value" and not node.invariant
+        if given or (made and any(unit[i].root in found for i in node.operands)):
+            found[node.id] = node
+    return list(found.values())
 
 
-def _recomputed(unit: Unit, report: MemoryReport) -> frozenset[int]:
-    return frozenset() if unit.saved is None else frozenset(backward(unit, unit.saved).recomputed)
-
-
-def _node(node: Node, kept: Mapping[str, KeptValue], again: frozenset[int]) -> Facts:
+def _node(unit: Unit, node: Node, kept: Mapping[str, KeptValue], again: frozenset[int]) -> Facts:
     found = next((kept[k] for k in (node.key, *node.also) if k in kept), None)
     if node.kind == "input":
         choice, why = "input", "what a copy is given; it stays"
     elif found is not None and found.offloaded:
-        choice, why = "offload", f"kept on the host: {_bytes(found.bytes)} of all copies"
+        choice, why = "offload", f"kept on the host: {size_text(found.bytes)} of all copies"
     elif found is not None:
-        choice, why = "save", f"kept: {_bytes(found.bytes)} of all copies"
+        choice, why = "save", f"kept: {size_text(found.bytes)} of all copies"
     elif node.first in again:
         choice, why = "recompute", f"computed again: {node.flops:,} operations in each copy"
     else:
         choice, why = "transient", "not needed again"
     return {
         "key": node.key,
-        "label": node.key.rpartition("/")[2] or node.op,
+        "label": node.key.removeprefix(unit.path).lstrip("./") or node.op,
         "op": node.op,
         "bytes": node.bytes,
         "place": node.place,
@@ -262,7 +268,7 @@ def _parameters(module: Module, graph: Graph) -> Facts:
             leaf = {"path": path, "shape": shape, "bytes": size, "count": number}
             _branch(root, instance.path)["children"].append(leaf)
     _add_up(root)
-    root["lead"] = f"{count:,} parameters, {_bytes(root['bytes'])} on each device."
+    root["lead"] = f"{count:,} parameters, {size_text(root['bytes'])} on each device."
     return root
 
 
@@ -283,11 +289,3 @@ def _add_up(node: Facts) -> int:
     if "children" in node:
         node["bytes"] = sum(map(_add_up, node["children"]))
     return node["bytes"]
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -29,10 +29,10 @@ function canvas(parent, width, height, label) {
 }
 
 function bytes(n) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let unit = 0;
-  while (Math.abs(n) >= 1024 && unit < units.length - 1) { n /= 1024; unit += 1; }
-  return `${unit && n < 100 ? n.toFixed(n < 10 ? 2 : 1) : Math.round(n)} ${units[unit]}`;
+  while (Math.abs(n) >= 1000 && unit < units.length - 1) { n /= 1000; unit += 1; }
+  return `${Number(n.toPrecision(3))} ${units[unit]}`;
 }
 
 function number(n) { return n.toLocaleString("en-US"); }
@@ -44,9 +44,9 @@ function seconds(s) {
 }
 
 function steps(most, wanted) {
-  // Powers of two, which read as round numbers of bytes.
-  let step = 1;
-  while (most / step > wanted) step *= 2;
+  // Distances of 1, 2 or 5 times a power of ten.
+  let step = 10 ** Math.floor(Math.log10(most / wanted));
+  for (const factor of [2, 2.5, 2]) if (most / step > wanted) step *= factor;
   const ticks = [];
   for (let t = 0; t <= most; t += step) ticks.push(t);
   return ticks;
@@ -86,7 +86,7 @@ function timeline() {
   at("timeline-lead").textContent = facts.timeline.lead;
   const [width, height, left, right, top, bottom] = [1060, 360, 74, 16, 26, 50];
   const totals = moments.map((_, i) => series.reduce((sum, s) => sum + s.bytes[i], 0));
-  const most = Math.max(...totals, facts.budget && facts.budget < 2 * Math.max(...totals) ? facts.budget : 0) * 1.06;
+  const most = Math.max(...totals, facts.budget && facts.budget < 2 * Math.max(...totals) ? facts.budget : 0) * 1.1;
   const x = (i) => left + ((width - left - right) * i) / moments.length;
   const y = (n) => top + (height - top - bottom) * (1 - n / most);
   const svg = canvas(at("timeline"), width, height, "stacked areas of memory over one step");
@@ -138,7 +138,7 @@ function frontier() {
   const { points, stock } = facts.frontier;
   if (points.length + stock.length < 2) return hide("frontier-section");
   at("frontier-lead").textContent = facts.frontier.lead;
-  const [width, height, left, right, top, bottom] = [1060, 340, 74, 150, 18, 48];
+  const [width, height, left, right, top, bottom] = [1060, 360, 74, 150, 34, 48];
   const all = [...points, ...stock];
   const low = Math.min(...all.map((p) => p.bytes));
   const high = Math.max(...all.map((p) => p.bytes));
@@ -157,24 +157,35 @@ function frontier() {
     draw(svg, "text", { x: x(n), y: height - bottom + 20, "text-anchor": "middle" }, bytes(n));
   }
   draw(svg, "text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, "peak of memory");
-  draw(svg, "text", { x: left - 60, y: top - 4 }, "recomputed, of the step's time");
+  draw(svg, "text", { x: left - 60, y: 14 }, "recomputed, of the step's time");
   const sorted = [...points].sort((a, b) => a.bytes - b.bytes);
   const path = sorted.map((p, i) => (i ? `H${x(p.bytes)}V${y(p.share)}` : `M${x(p.bytes)},${y(p.share)}`)).join("");
   draw(svg, "path", { d: path, fill: "none", stroke: "var(--kept)", "stroke-width": 2 });
   for (const p of points) {
     const dot = draw(svg, "circle", { cx: x(p.bytes), cy: y(p.share), r: p.chosen ? 8 : 3.5, fill: "var(--kept)", stroke: "var(--card)", "stroke-width": p.chosen ? 2 : 0 });
     tip(dot, `${bytes(p.bytes)}, ${percent(p.share)} recomputed`, p.name || "a plan between");
-    if (p.chosen) draw(svg, "text", { class: "strong", x: x(p.bytes) + 13, y: y(p.share) - 8 }, "this plan");
   }
-  const labels = [];
-  for (const p of [...stock].sort((a, b) => a.share - b.share)) {
+  for (const p of stock) {
     const dot = draw(svg, "circle", { cx: x(p.bytes), cy: y(p.share), r: 5, fill: "var(--card)", stroke: "var(--loss)", "stroke-width": 2 });
     tip(dot, p.name, `${bytes(p.bytes)}, ${percent(p.share)} recomputed`);
-    let line = y(p.share) - 8;
-    while (labels.some(([u, v]) => Math.abs(u - x(p.bytes)) < 190 && Math.abs(v - line) < 13)) line -= 13;
-    labels.push([x(p.bytes), line]);
-    draw(svg, "text", { x: x(p.bytes) + 10, y: line }, p.name);
   }
+  // Labels where there is room; what has none says its name when it is pointed at.
+  const taken = all.map((p) => [x(p.bytes) - 6, y(p.share) - 6, x(p.bytes) + 6, y(p.share) + 6]);
+  const label = (p, text, look) => {
+    const width = 6.6 * text.length;
+    for (const [dx, dy] of [[10, -7], [10, 16], [-10 - width, -7], [-10 - width, 16], [10, -21], [10, 30]]) {
+      const [u, v] = [x(p.bytes) + dx, y(p.share) + dy];
+      const box = [u, v - 10, u + width, v + 3];
+      if (u < left || v < top + 8 || v > height - bottom || u + width > 1060) continue;
+      if (taken.some(([a, b, c, d]) => box[0] < c && a < box[2] && box[1] < d && b < box[3])) continue;
+      taken.push(box);
+      draw(svg, "text", { ...look, x: u, y: v }, text);
+      return;
+    }
+  };
+  for (const p of points) if (p.chosen) label(p, "this plan", { class: "strong" });
+  for (const p of stock) if (!p.name.startsWith("MaxText")) label(p, p.name, {});
+  for (const p of stock) if (p.name.startsWith("MaxText")) label(p, p.name, {});
   if (facts.budget && facts.budget >= low - room && facts.budget <= high + room) {
     draw(svg, "line", { class: "budget", x1: x(facts.budget), x2: x(facts.budget), y1: top, y2: height - bottom });
     draw(svg, "text", { class: "budget", x: x(facts.budget) + 6, y: top + 10 }, "budget");
@@ -267,7 +278,7 @@ function block({ path, count, nodes, edges, lead }) {
     const [fill, dash, ink] = LOOKS[node.choice] || LOOKS.transient;
     const group = draw(svg, "g");
     draw(group, "rect", { x: x(i) - BOX.width / 2, y: y(i), width: BOX.width, height: BOX.height, rx: 7, fill, stroke: "var(--faint)", "stroke-width": fill === "var(--card)" ? 1 : 0, "stroke-dasharray": dash });
-    const short = node.label.length > 21 ? `${node.label.slice(0, 20)}…` : node.label;
+    const short = node.label.length > 21 ? `…${node.label.slice(-20)}` : node.label;
     draw(group, "text", { x: x(i), y: y(i) + 15, "text-anchor": "middle", style: `fill: ${ink}; font-weight: 600` }, short);
     draw(group, "text", { x: x(i), y: y(i) + 29, "text-anchor": "middle", style: `fill: ${ink}; font-size: 11px` }, bytes(node.bytes));
     tip(group, node.key || node.label, `${node.op}${node.place ? `, ${node.place}` : ""}`, bytes(node.bytes), node.why || "");

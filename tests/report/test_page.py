@@ -12,7 +12,9 @@ import zlib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from netwright import driver
+from netwright.cli import main
 from netwright.frontend.recipe.fit import fit
 from netwright.ir.diagnostics import Diagnostics
 from netwright.passes.memory.model import predict
@@ -134,3 +136,25 @@ def _colours(path: Path) -> int:
     step = len(rows) // height
     assert step > width
     return len({rows[i : i + step] for i in range(0, len(rows), step)})
+
+
+@pytest.mark.slow
+def test_the_command_writes_it(tmp_path):
+    file = tmp_path / "report.html"
+    model = Path(__file__).parents[2] / "examples" / "gallery" / "llama2.nw"
+    sizes = {"B": 4, "S": 128, "L": 6, "D": 64, "G": 4, "R": 1, "K": 16, "F": 192, "V": 512}
+    settings = [word for name, size in sizes.items() for word in ("--set", f"{name}={size}")]
+    command = ["plan", str(model), *settings, "--memory", "40MB", "--html", str(file)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    held = re.search(r'id="facts">(.*?)</script>', file.read_text(), re.DOTALL)
+    found = json.loads(held[1])
+    (block,) = found["blocks"]
+    choices = {node["choice"] for node in block["nodes"]}
+    assert {"input", "recompute"} <= choices
+    kept = {n["key"] for n in block["nodes"] if n["choice"] == "save"}
+    assert {d["key"] for d in found["decisions"] if d["choice"] == "save"} <= kept
+    (chosen,) = (p for p in found["frontier"]["points"] if p["chosen"])
+    columns = zip(*(s["bytes"] for s in found["timeline"]["series"]), strict=True)
+    peak = max(map(sum, columns))
+    assert chosen["bytes"] == peak <= found["budget"] == 40_000_000

@@ -1,0 +1,69 @@
+"""The page of what `netwright plan` has found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..driver import compile_module
+from ..planning import time_text
+from .facts import Point, facts
+from .page import page
+
+if TYPE_CHECKING:
+    from ..passes.planner.choose import Planned
+    from ..planning import Question
+    from ..verifying import Verified
+
+
+def report(question: Question, planned: Planned, verified: Verified | None = None) -> str:
+    """The page, as HTML."""
+    plan = planned.plan
+    sizes = ", ".join(f"{name} = {size}" for name, size in plan.sizes)
+    optimizer = ", ".join(name for name, _ in question.training.optimizer)
+    devices = f"{plan.mesh.size()} × " if plan.mesh.size() > 1 else ""
+    found = facts(
+        compile_module(question.module, plan),
+        plan,
+        planned.report,
+        title=question.module.name,
+        setting=f"{question.loaded.path.name} on {devices}{planned.device.name}: {sizes};"
+        f" {plan.precision.policy}, {optimizer}",
+        figures=_figures(question, planned, verified),
+        budget=planned.budget,
+        points=_points(planned),
+    )
+    return page(found)
+
+
+def _figures(
+    question: Question, planned: Planned, verified: Verified | None
+) -> list[tuple[str, str, bool]]:
+    from ..passes.planner.choose import size_text
+
+    peak, budget = planned.report.peak, planned.budget
+    over = not planned.fits
+    rows = [
+        ("peak on each device", size_text(peak), over),
+        (f"of {size_text(budget)}", f"{peak / budget:.0%}", over),
+        ("of the step's time is second runs", f"{planned.share:.1%}", False),
+        ("a step takes about", time_text(planned.seconds + planned.chosen.again), False),
+    ]
+    parts = planned.plan.microbatches
+    if parts > 1:
+        rows.append((f"microbatches of {question.batch // parts}", str(parts), False))
+    if verified is not None:
+        rows.append(("compiled to see", size_text(verified.peak), not verified.fits))
+    return rows
+
+
+def _points(planned: Planned) -> list[Point]:
+    return [
+        Point(
+            option.name,
+            option.peak,
+            option.again / planned.seconds if planned.seconds else 0.0,
+            stock=bool(option.name) and option is not planned.chosen,
+            chosen=option is planned.chosen,
+        )
+        for option in planned.options
+    ]
