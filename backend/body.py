@@ -122,11 +122,17 @@ class Body:
 
     def emit(self, text: str, op: Op | None = None) -> None:
         """Append a line; the first of a line of the model says which."""
-        note = ""
-        if op is not None and op.span is not None and op.span.line != self.function.line:
-            self.function.line = op.span.line
-            note = f"  # {op.span.line}"
+        note, line = "", self.line(op)
+        if line is not None and line != self.function.line:
+            self.function.line = line
+            note = f"  # {line}"
         self.lines.append(" " * self.indent + text + note)
+
+    def line(self, op: Op | None) -> int | None:
+        """The line of the model that an op is from; of one that a pass put in, its operand's."""
+        while op is not None and op.span is None:
+            op = self.made(op.operands[0]) if op.operands else None
+        return None if op is None or op.span is None else op.span.line
 
     def code(self, value: int) -> Code:
         """Source of a value: its name, or the expression that computes it."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..ir.core import Instance, Module, Variant, walk
+from ..ir.core import Instance, Module, Op, Variant, walk
 from ..ir.diagnostics import Span
 from ..ir.effects import draws, effects, holds
 from ..ir.ops.helpers import HELPERS
@@ -162,7 +162,7 @@ class ModelWriter:
             gives.append(("new_state", self._new_state(instance, variant, body)))
         if found.metrics:
             gives.append(("metrics", collected(body, function.reports)))
-        _return(body, gives)
+        _return(body, gives, body.made(results[0]) if results else None)
         lines = tidy([*self._shapes(function, body), *body.lines])
         return [", ".join(arguments), *self._docstring(instance), *lines]
 
@@ -361,8 +361,11 @@ class ModelWriter:
         return found
 
 
-def _return(body: Body, gives: list[tuple[str, str]]) -> None:
-    """Give names to what is returned, the last ones first, until it fits on a line."""
+def _return(body: Body, gives: list[tuple[str, str]], op: Op | None) -> None:
+    """Give names to what is returned, the last ones first, until it fits on a line.
+
+    op: what makes the first of it
+    """
     texts = [text for _, text in gives]
     for index, (name, text) in reversed(list(enumerate(gives))):
         if len(gives) == 1 or len(", ".join(texts)) <= 80:
@@ -370,4 +373,4 @@ def _return(body: Body, gives: list[tuple[str, str]]) -> None:
         if not text.isidentifier():
             texts[index] = name if name == "metrics" else body.temporary(name)
             body.emit(f"{texts[index]} = {text}")
-    body.emit(f"return {', '.join(texts)}")
+    body.emit(f"return {', '.join(texts)}", None if texts[0].isidentifier() else op)

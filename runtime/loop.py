@@ -18,7 +18,7 @@ from .job import Job
 from .log import Log, plain
 from .prefetch import Prefetch
 from .progress import Plain, duration, figures, make_progress
-from .recorder import Recorder
+from .recorder import PATIENCE, Recorder
 from .resume import CHECKPOINTS, begin, prepare
 from .saver import Saver
 from .source import Source
@@ -89,7 +89,13 @@ def train(
         log.write(step=first, event="lost", steps=steps_lost, seconds=seconds)
     evaluator = Evaluator(program)
     size = source.size
-    recorder = Recorder(log, show, unit=(source.unit, source.units), examples=size)
+    recorder = Recorder(
+        log,
+        show,
+        unit=(source.unit, source.units),
+        examples=size,
+        patience=PATIENCE if job.settings.loss_scale == "dynamic" else 1,
+    )
     stream = Prefetch(
         source.stream(program.rows(size)), lambda batch: program.put_batch(batch, size=size)
     )
@@ -129,9 +135,23 @@ def train(
             show.note(f"step {step}: held out   {figures(values)}   in {duration(seconds)}")
         return values
 
+    def look_into(state: TrainState) -> None:
+        if recorder.suspect is None:
+            return
+        from .diagnosis import look  # seldom needed
+
+        began, step = time.perf_counter(), recorder.suspect[0]
+        traced = program.placement.traced if program.placement else None
+        for line in look(job, traced, state, recorder.suspect, run):
+            show.note(line)
+        log.write(step=step, event="diagnose", seconds=time.perf_counter() - began)
+        recorder.cleared()
+        recorder.restart()
+
     try:
         began = time.perf_counter()
-        compiled = program.step.lower(state, stream.peek()).compile()
+        never = program.put_flag(False)
+        compiled = program.guarded.lower(state, stream.peek(), never).compile()
         seconds = time.perf_counter() - began
         show.note(f"compiled in {duration(seconds)}")
         log.write(step=first, event="compile", what="step", seconds=seconds)
@@ -145,14 +165,19 @@ def train(
         while step < last and not stopped() and not early:
             with recorder.fetching():
                 batch = stream.next()
-            state, metrics = compiled(state, batch)
+            skipped = recorder.watched()
+            state, metrics = compiled(state, batch, never if skipped is None else skipped)
+            if not recorder.add(step + 1, batch, metrics):  # it was held by the step before
+                look_into(state)
+                state, metrics = compiled(state, batch, never)
+                recorder.add(step + 1, batch, metrics)
             step += 1
-            recorder.add(step, metrics)
             log_saves()
             evaluating = step == last or _due(step, job.evaluate_every)
             saving = step == last or _due(step, job.checkpoint_every) or stopped()
             if evaluating or saving:
                 recorder.drain()
+                look_into(state)
                 held_out = evaluate(state, step) if evaluating else None
                 early = best.exhausted(job.patience)
                 ending = step == last or stopped() or early is not None

@@ -15,6 +15,8 @@ from .metrics import finish
 from .progress import Plain
 
 MOST_SKIPPED = 50  # steps in a row
+# A dynamic loss scale skips steps to find its place; after so many in a row it is not the scale.
+PATIENCE = 8
 
 
 class Recorder:
@@ -28,6 +30,10 @@ class Recorder:
     examples:  in a batch
     share:     how much of what the devices can do is done if a step takes a second; None where
                that is not known, and then no mfu is written
+    patience:  how many steps in a row must have been skipped for the last of them to be a suspect,
+               once in a run
+
+    suspect: a step that is to be looked into, as (number, batch, row), until `cleared`
     """
 
     def __init__(
@@ -38,12 +44,16 @@ class Recorder:
         unit: tuple[str, int],
         examples: int,
         share: float | None = None,
+        patience: int = 1,
     ):
         self._log, self._show, self._share = log, show, share
         self._counts = {"examples": examples, unit[0]: unit[1]}
-        self._pending: tuple[int, Any, float, float | None] | None = None
+        self._pending: tuple[int, Any, Any, float] | None = None
+        self._done: float | None = None  # when the pending step was seen to be done
         self._mark = self._waited = 0.0
         self._skipped = 0  # in a row
+        self._patience: int | None = patience
+        self.suspect: tuple[int, Any, dict[str, Any]] | None = None
 
     def restart(self) -> None:
         """Count time from now: what came before was not training."""
@@ -51,27 +61,48 @@ class Recorder:
 
     @contextlib.contextmanager
     def fetching(self) -> Iterator[None]:
-        """Around getting the next batch: counted as waiting if the devices then have no work."""
+        """Around getting the next batch: waiting for data, if the devices have nothing else to do
+        when it begins."""
         began = time.perf_counter()
+        if self._pending is not None and self._done is None and _ready(self._pending[2]):
+            self._done = began
+        idle = self._pending is None or self._done is not None
         yield
-        idle = self._pending is None or _ready(self._pending[1])
         self._waited = time.perf_counter() - began if idle else 0.0
 
-    def add(self, step: int, metrics: Any) -> None:
-        """A step has been dispatched; the one before it is waited for and written."""
+    def watched(self) -> Any:
+        """Whether the last step was skipped, as a number on its devices, if that may make it a
+        suspect; else None."""
+        if self._pending is None or self._patience is None or self._skipped < self._patience - 1:
+            return None
+        return self._pending[2]["skipped"][0]
+
+    def add(self, step: int, batch: Any, metrics: Any) -> bool:
+        """A step has been dispatched; the one before it is waited for and written.
+
+        Tells whether this one counts: not if the one before is a suspect, which held it.
+        """
         self.drain()
+        if self.suspect is not None:
+            return False
         # Where dispatching a step runs it at once, it is done now, and not when it is asked for.
-        done = time.perf_counter() if _ready(metrics) else None
-        self._pending = (step, metrics, self._waited, done)
+        self._done = time.perf_counter() if _ready(metrics) else None
+        self._pending = (step, batch, metrics, self._waited)
+        return True
+
+    def cleared(self) -> None:
+        """The suspect has been looked into; there will be no other one."""
+        self.suspect = self._patience = None
+        self._waited = 0.0
 
     def drain(self) -> None:
         """Wait for the last step and write it."""
         if self._pending is None:
             return
-        step, metrics, waited, done = self._pending
+        step, batch, metrics, waited = self._pending
         self._pending = None
         values = finish(jax.device_get(metrics))
-        done = done or time.perf_counter()
+        done = self._done or time.perf_counter()
         seconds, self._mark = done - self._mark, done
         waited = min(waited, seconds)  # where the step before was still running, it has the rest
         row = {"step": step, **values, "seconds": seconds, "data_seconds": waited}
@@ -83,6 +114,8 @@ class Recorder:
         self._skipped = self._skipped + 1 if values["skipped"] else 0
         if self._skipped == 1:
             self._show.warn(f"step {step} is skipped: its gradients are not all finite.")
+        if self._patience is not None and self._skipped >= self._patience:
+            self.suspect = (step, batch, row)
         if self._skipped == MOST_SKIPPED:
             raise RunError(
                 f"{MOST_SKIPPED} steps in a row were skipped, the last at step {step}: the"

@@ -35,6 +35,8 @@ class Program:
 
     init(seed, given={}) -> state                given: first values that are not drawn
     step(state, batch) -> (state, metrics)       the given state is donated
+    guarded(state, batch, hold) -> the same      but the state as it was where hold, a float32[],
+                                                 is above 0
     evaluate(state, batch) -> metrics            metrics: name -> (sum, count)
     predict(state, inputs) -> results            None if the model has no predict
     abstract: the state's shapes and dtypes, without values
@@ -43,6 +45,7 @@ class Program:
 
     init: Wrapped
     step: Wrapped
+    guarded: Wrapped
     evaluate: Wrapped
     predict: Wrapped | None
     abstract: TrainState
@@ -59,6 +62,11 @@ class Program:
     def rows(self, size: int) -> slice:
         """The rows of a batch of `size` that this process puts; all where it is the only one."""
         return slice(0, size) if self.placement is None else self.placement.rows(size)
+
+    def put_flag(self, value: bool) -> jax.Array:
+        """A truth value as `guarded` takes it, on the devices it belongs on."""
+        flag = jnp.float32(value)
+        return jax.device_put(flag, self.placement.replicated) if self.placement else flag
 
     def put_state(self, state: TrainState) -> TrainState:
         """A state of host arrays on the devices it belongs on."""
@@ -82,6 +90,7 @@ def build(
     return Program(
         init=make_init(model, optimizer, placement, settings),
         step=make_step(model.loss, optimizer, placement, settings),
+        guarded=make_step(model.loss, optimizer, placement, settings, guarded=True),
         evaluate=make_evaluate(model.loss, placement, settings),
         predict=predict and make_predict(predict, placement, settings),
         abstract=abstract,
@@ -110,6 +119,7 @@ def make_step(
     optimizer: optax.GradientTransformation,
     placement: Placement | None = None,
     settings: Settings = DEFAULT,
+    guarded: bool = False,
 ) -> Wrapped:
     """step(state, batch) -> (state, metrics): one update, or none where it would do harm.
 
@@ -121,6 +131,10 @@ def make_step(
     schedules, such as "learning_rate" (see `state.hyperparameters`), of the last applied step.
 
     The optimizer may ask for the loss, as `value`.
+
+    The guarded one takes `hold` beside them: above 0, the state stays as it was. Given the step
+    before's "skipped", it lets one look into that step before anything has changed, though it was
+    dispatched before that was known.
     """
     differentiate = accumulated(loss, settings)
     optimizer = optax.with_extra_args_support(optimizer)
@@ -162,12 +176,18 @@ def make_step(
         )
         return new, metrics
 
+    def held(state: TrainState, batch, hold):
+        new, metrics = step(state, batch)
+        return choose(hold > 0, state, new), metrics
+
+    made = held if guarded else step
     if placement is None:
-        return jax.jit(step, donate_argnums=0)
+        return jax.jit(made, donate_argnums=0)
     return jax.jit(
-        placement.traced(step),
+        placement.traced(made),
         donate_argnums=0,
-        in_shardings=(placement.state, None),  # None: as the batch comes
+        # None: as the batch comes
+        in_shardings=(placement.state, None, *([placement.replicated] if guarded else [])),
         out_shardings=(placement.state, placement.replicated),
     )
 

@@ -16,6 +16,7 @@ EVENTS = {
     "compile": "compiling",
     "restore": "restoring",
     "save": "saving",
+    "diagnose": "looking into a bad step",
     "lost": "lost",
 }
 """What the time of a row with this `event` counts as."""

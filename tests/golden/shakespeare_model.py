@@ -53,15 +53,15 @@ def attention(params, x):
     """Attention (model.nw:18): Grouped-query attention: k and v simply lack R."""
     B, S = x.shape[:2]
     x_flat = x.reshape(-1, D)
-    q = jnp.einsum("bd,dgrk->bgrk", x_flat, params["wq"]).reshape(B, S, G, R, K)
-    q = rotary(q, -4, 10000.0)  # 24
-    k = jnp.einsum("bd,dgk->bgk", x_flat, params["wk"]).reshape(B, S, G, K)
+    q = jnp.einsum("bd,dgrk->bgrk", x_flat, params["wq"]).reshape(B, S, G, R, K)  # 24
+    q = rotary(q, -4, 10000.0)
+    k = jnp.einsum("bd,dgk->bgk", x_flat, params["wk"]).reshape(B, S, G, K)  # 25
     scores = jnp.einsum("bsgrk,btgk->bsgrt", q, rotary(k, -3, 10000.0))  # 27
     scores = scores / 5.656854249492381
-    mask = (jnp.arange(S)[:, None] - jnp.arange(S) >= 0)[:, None, None]
-    weights = jax.nn.softmax(scores, axis=-1, where=mask)  # 28
-    v = jnp.einsum("bd,dgk->bgk", x_flat, params["wv"]).reshape(B, S, G, K)
-    y = jnp.einsum("bsgrt,btgk->bsgrk", weights, v).reshape(-1, G, R, K)
+    mask = (jnp.arange(S)[:, None] - jnp.arange(S) >= 0)[:, None, None]  # 28
+    weights = jax.nn.softmax(scores, axis=-1, where=mask)
+    v = jnp.einsum("bd,dgk->bgk", x_flat, params["wv"]).reshape(B, S, G, K)  # 26
+    y = jnp.einsum("bsgrt,btgk->bsgrk", weights, v).reshape(-1, G, R, K)  # 29
     return jnp.einsum("bgrk,grkd->bd", y, params["wo"]).reshape(B, S, D)
 
 
