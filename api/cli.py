@@ -446,6 +446,40 @@ def plan(
         sys.exit(WRONG)
 
 
+@main.command()
+@click.argument("runs", type=existing, nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "-o", "--output", type=existing, default=Path("curves.png"), show_default=True, metavar="FILE",
+    help="Where to draw it: *.png, *.svg or *.pdf.",
+)  # fmt: skip
+@click.option("--metric", default="loss", show_default=True, metavar="NAME", help="What is drawn.")
+@click.option("--log-x", is_flag=True, help="Steps on a logarithmic axis.")
+@teaches
+def plot(runs: tuple[Path, ...], output: Path, metric: str, log_x: bool) -> None:
+    """Draw the learning curves of RUNs, with learning rates, gradient norms and speeds.
+
+    Needs matplotlib: pip install 'netwright[plot]'.
+    """
+    from . import plotting
+
+    plotting.draw(runs, output, metric, log_x)
+    click.echo(str(output))
+
+
+@main.command()
+@click.argument("run", type=existing)
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="All rows of the log, as comma-separated values."
+)
+@click.option("--json", "as_json", is_flag=True, help="The same figures as JSON.")
+@teaches
+def metrics(run: Path, as_csv: bool, as_json: bool) -> None:
+    """What the log of RUN adds up to: speed of its steps, and where its time went."""
+    from . import logs
+
+    click.echo(logs.csv_of(run) if as_csv else logs.figures_of(run, as_json), nl=False)
+
+
 @main.command(hidden=True)
 @click.argument("file", type=existing)
 def replay(file: Path) -> None:

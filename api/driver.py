@@ -326,6 +326,8 @@ def program(
     from .backend.train_script import train_script
     from .datafiles import counted, to_copy
     from .frontend.recipe.fit import fit
+    from .ir.flops import training_flops
+    from .ir.hardware import peaks
     from .ir.placement import verify
     from .ir.plan import module_hash
 
@@ -365,6 +367,7 @@ def program(
         chosen=fitted.chosen,
         microbatches=plan.microbatches,
         source=source,
+        flops=training_flops(module, dict(plan.sizes)),
     )
     text = plan.to_json()
     origin = {
@@ -381,6 +384,7 @@ def program(
         data,
         _speaks(recipe) and module.model is not None,
         recipe.data.packages(),
+        peaks(plan.precision.policy),
     )
 
 

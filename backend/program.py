@@ -30,6 +30,7 @@ class ProgramFiles:
         data: names in the program's `data/` folder, and where the files are now.
         sample: whether text can be sampled from it.
         packages: what must be installed beside `REQUIREMENTS`.
+        peaks: by kind of device, operations a second of products in the policy's precision.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ProgramFiles:
     data: Mapping[str, Path] = field(default_factory=dict)
     sample: bool = False
     packages: tuple[str, ...] = ()
+    peaks: Mapping[str, float] = field(default_factory=dict)
 
 
 def runtime_files() -> dict[str, bytes]:
@@ -122,7 +124,13 @@ def write_program(files: ProgramFiles, folder: Path) -> list[str]:
             shutil.copyfile(source, partial)
             os.replace(partial, target)
             changed.append(f"data/{name}")
-    manifest = {"format": FORMAT, "name": files.name, "origin": dict(files.origin), "files": hashes}
+    manifest = {
+        "format": FORMAT,
+        "name": files.name,
+        "origin": dict(files.origin),
+        "files": hashes,
+        "peaks": dict(files.peaks),
+    }
     _write(folder / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
     return changed
 
@@ -176,5 +184,5 @@ read, change and run.
 | `train.py` | the recipe: data, optimizer, how long |
 | `runtime/` | the training loop, checkpoints, data sources, metrics |
 | `plan.json` | the plan that `model.py` was written from: precision, sharding, memory |
-| `program.json` | versions, and hashes of what was written |
+| `program.json` | versions, hashes of what was written, how fast devices are |
 """

@@ -27,6 +27,7 @@ def train_script(
     microbatches: int = 1,
     kind: str = "loss",
     source: str = "",
+    flops: int | None = None,
 ) -> str:
     """The text of `train.py`.
 
@@ -39,6 +40,7 @@ def train_script(
         microbatches: how many parts a batch is cut into.
         kind: what the entry is, for the docstring.
         source: the file that the model was written in, for the docstring; "" for none.
+        flops: of the products of a training step, if they are known.
     """
     written = OptimizerScript(recipe, chosen)
     settings = _settings(recipe, chosen, microbatches)
@@ -50,7 +52,7 @@ def train_script(
     lines = _head(name, entry, kind, source, written.needs_jax, used)
     lines += [*written.tables(), "", "", *written.functions(), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
-    lines += [*_job(recipe, name, settings), ""]
+    lines += [*_job(recipe, name, settings, flops), ""]
     lines += ['if __name__ == "__main__":', "    sys.exit(main(JOB))", ""]
     return "\n".join(lines)
 
@@ -124,7 +126,7 @@ def _value(value: Any) -> Any:
 # The job
 
 
-def _job(recipe: Recipe, name: str, settings: Call) -> list[str]:
+def _job(recipe: Recipe, name: str, settings: Call, flops: int | None) -> list[str]:
     train = recipe.train
     arguments: list[Any] = [
         f"name={quoted(name)}",
@@ -139,6 +141,10 @@ def _job(recipe: Recipe, name: str, settings: Call) -> list[str]:
     ]
     if train.patience:
         arguments.append(f"patience={train.patience}")
+    if flops is not None:
+        arguments.append(f"flops={flops:_}")
+    if train.tensorboard:
+        arguments.append("tensorboard=True")
     if settings.arguments:
         arguments.append(Named("settings", settings))
     if recipe.mesh.axes:

@@ -7,7 +7,7 @@ training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .core import Module, Op, Value, join
@@ -56,6 +56,16 @@ def flops(module: Module) -> dict[str, Flops]:
                     done += _of(op, known).times(times)
         found[instance.path] = done
     return found
+
+
+def training_flops(module: Module, sizes: Mapping[str, int]) -> int:
+    """Operations of the products of one training step.
+
+    A product of the forward pass makes two in the backward pass, one for each operand, so they
+    are three times those of the forward pass.
+    """
+    total = sum((found.products for found in flops(module).values()), _NONE)
+    return 3 * (total.value if total.is_constant else total.evaluate(sizes))
 
 
 def _executed(ops: tuple[Op, ...], times: Size) -> Iterator[tuple[Op, Size]]:

@@ -120,6 +120,11 @@ def hardware(name: str) -> Hardware:
     return found
 
 
+def peaks(dtype: str) -> dict[str, float]:
+    """Operations a second in a dtype by kind of device, as `jax.Device.device_kind` names kinds."""
+    return {k: TABLE[name].flops(dtype) for k, name in ALIASES.items() if " " in k}
+
+
 def _read(path: Path) -> Hardware:
     import tomllib
 

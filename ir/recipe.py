@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .diagnostics import Span
 from .optax_options import PRECISION
 from .recipe_data import Data, given_in_python
-from .recipe_forms import Either, Inner, Names, Real, Table, Text, Whole, Word, entries
+from .recipe_forms import Either, Flag, Inner, Names, Real, Table, Text, Whole, Word, entries
 from .recipe_keys import Options, key
 from .recipe_optimizer import Group, Optimizer, Schedule
 
@@ -77,6 +77,11 @@ class Train:
         Whole(0), "training ends after as many evaluations that were not better; 0: never",
         default=0,
     )  # fmt: skip
+    tensorboard: bool = key(
+        Flag(),
+        "whether the log is written for TensorBoard too; needs tensorboardX",
+        default=False,
+    )
     freeze: tuple[str, ...] = key(
         Names("parameter or an instance", "once is enough"),
         "parameters that are not trained, or instances whose parameters are not, by path; * stands"

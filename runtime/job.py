@@ -34,6 +34,11 @@ class Job:
     patience:         training ends after as many evaluations without a better one, by the metric
                       of `keep`; 0: never
     mesh:             axis -> size, if model.py was written for a mesh
+    flops:            floating-point operations of the products of a step, forward and backward, for
+                      the share of what devices can do (MFU); None: that is not told
+    peak:             how many of them one device does in a second at most; None: what program.json
+                      has for devices of this kind
+    tensorboard:      whether the log is written for TensorBoard too
     settings:         microbatches, loss_scale, frozen, ema: see `Settings`
     """
 
@@ -48,6 +53,9 @@ class Job:
     keep: int | Keep = 3
     patience: int = 0
     mesh: Mapping[str, int] | None = None
+    flops: float | None = None
+    peak: float | None = None
+    tensorboard: bool = False
     settings: Settings = DEFAULT
 
     def __post_init__(self):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .summary import read
+from .tensorboard import TensorBoard
 from .tensors import sync
 
 
@@ -28,11 +29,13 @@ class Log:
     So the file of a run that was stopped and resumed reads as one run: rows that a killed process
     wrote after its last checkpoint, and a line it left half written, are written anew.
 
-    kept: the rows found at the start
-    lost: those dropped
+    kept:  the rows found at the start
+    lost:  those dropped
+    board: takes each row too, if there is one
     """
 
-    def __init__(self, path: Path, step: int = 0):
+    def __init__(self, path: Path, step: int = 0, board: TensorBoard | None = None):
+        self._board = board
         found = read(path) if path.exists() else []
         self.kept = [row for row in found if row["step"] <= step]
         self.lost = [row for row in found if row["step"] > step]
@@ -45,14 +48,19 @@ class Log:
 
     def write(self, **row: Any) -> None:
         """Append a row. It outlives this process at once, and a loss of power after `sync`."""
-        self._file.write(json.dumps(plain(row), allow_nan=False) + "\n")
+        row = plain(row)
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
+        if self._board is not None:
+            self._board.write(row)
 
     def sync(self) -> None:
         sync(self._file)
 
     def close(self) -> None:
         self._file.close()
+        if self._board is not None:
+            self._board.close()
 
     def evaluated(self, step: int) -> bool:
         """Whether the rows found at the start hold an evaluation of this step."""

@@ -25,6 +25,8 @@ from .source import Source
 from .state import TrainState, count_parameters
 from .step import Program
 from .summary import is_step
+from .tensorboard import TensorBoard
+from .utilization import mfu_of_a_second
 
 METRICS = "metrics.jsonl"
 
@@ -80,7 +82,9 @@ def train(
     if first >= last or early:
         return Result(source, state, first, first, None, 0.0, early)
 
-    log = Log(run / METRICS, step=first or -1)  # -1: of an earlier start from nothing keep nothing
+    board = TensorBoard(run, first) if job.tensorboard else None
+    # -1: of an earlier start from nothing keep nothing
+    log = Log(run / METRICS, step=first or -1, board=board)
     if first:
         log.write(step=first, event="restore", seconds=seconds)
     if log.lost:
@@ -94,6 +98,7 @@ def train(
         show,
         unit=(source.unit, source.units),
         examples=size,
+        share=mfu_of_a_second(job, program),
         patience=PATIENCE if job.settings.loss_scale == "dynamic" else 1,
     )
     stream = Prefetch(

@@ -27,6 +27,7 @@ def test_each_second_is_in_one_bucket():
         "compiling": 5.0,
         "restoring": 0.5,
         "saving": 0.25,
+        "looking into a bad step": 0.0,
         "lost": 1.25,
     }
     assert found.seconds == sum(row["seconds"] for row in ROWS)
