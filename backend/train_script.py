@@ -101,7 +101,7 @@ def _batches_doc(recipe: Recipe, inputs: Sequence[Input]) -> str:
     if kind not in KINDS:
         return f"Batches of {batch} examples of {', '.join(i.name for i in inputs)}."
     what = f"{batch} {KINDS[kind].rows}"
-    kept = f"{held * 100:g} %" if isinstance(held, float) else f"{held:,}"
+    kept = f"{held * 100:g} %" if isinstance(held, float) else str(held)
     if KINDS[kind].rows == "windows":
         unit = "bytes" if kind == "text" and recipe.data.tokenizer is None else "tokens"
         what += f" of {length(inputs, tuple(recipe.data.offers()))} {unit}"

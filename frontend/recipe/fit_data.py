@@ -114,7 +114,14 @@ class DataFitter:
         for value in self.inputs:
             name, takes = value.label, found[value.label]
             if takes not in offers:
-                more = kind.offers.keys() - offers.keys()
+                if takes in kind.offers:
+                    self.error(
+                        "recipe-field",
+                        f"{takes} is offered only where a separator ends each document",
+                        self._place(name, "data.kind"),
+                        help="separator = 10",
+                    )
+                    continue
                 self.error(
                     "recipe-field",
                     f"{self.entry} takes {name}, and {data.kind} offers nothing of that name"
@@ -122,9 +129,7 @@ class DataFitter:
                     else f"{data.kind} offers no {takes}",
                     self._place(name, "data.fields"),
                     facts=(f"{data.kind} offers {', '.join(offers)}",),
-                    help="separator = 10"
-                    if takes in more
-                    else f'fields = {{ {name} = "{(nearest(name, offers) or [*offers])[0]}" }}',
+                    help=f'fields = {{ {name} = "{(nearest(name, offers) or [*offers])[0]}" }}',
                 )
                 continue
             self._check_offer(value, str(takes), offers[str(takes)])
@@ -247,9 +252,7 @@ class DataFitter:
             wanted = [takes] if isinstance(takes, str) else list(takes)
             missing = [c for c in wanted if c not in columns and c not in roles]
             if missing:
-                self._no_column(
-                    missing[0], [*columns, *roles], self._place(name), name if takes == name else ""
-                )
+                self._no_column(missing[0], [*columns, *roles], self._place(name), name)
             elif isinstance(takes, str) and takes in roles:
                 ending = next(e for t in texts for e in TEXT_ENDINGS if t + e == takes)
                 shape = ("batch",) if ending == "_count" else ("batch", "length")
@@ -296,16 +299,18 @@ class DataFitter:
         elif len(dims) > 2:
             self._check_offer(value, takes, Offer("float", (("batch",), ("batch", "columns"))))
 
-    def _no_column(self, name: str, columns: Sequence[str], place: str, inputs: str) -> None:
+    def _no_column(self, name: str, columns: Sequence[str], place: str, wanted: str) -> None:
         close = nearest(name, columns)
         help = f"did you mean {close[0]}?" if close else ""
+        if wanted == name:
+            help = f'fields = {{ {name} = "{close[0] if close else "…"}" }}'
         self.error(
             "recipe-field",
             f"{self.recipe.data.file} has no column {name}"
-            + (f", for the input {inputs}" if inputs else ""),
+            + (f", for the input {wanted}" if wanted else ""),
             place,
             facts=(f"it has {', '.join(columns)}",),
-            help=f'fields = {{ {inputs} = "{close[0] if close else "…"}" }}' if inputs else help,
+            help=help,
         )
 
 
