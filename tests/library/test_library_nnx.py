@@ -75,6 +75,15 @@ def lora(case, params, state, inputs):
 OWN = {"norm.WeightNorm": weight_norm, "norm.SpectralNorm": spectral_norm, "core.LoRA": lora}
 
 
+FEW = {
+    "stride": (1, 2, "(2, 1)"),
+    "pad": ("same", "valid", "circular", 1),
+    "dilation": (1, 2),
+    "groups": (1, 2),
+    "K": (3,),
+}
+
+
 def behind(chapter, reference):
     """A reference that is made of NNX where it is made of Linen."""
 
@@ -93,7 +102,7 @@ def same_as_linen() -> list[Layer]:
             "LayerNorm", "RMSNorm", "BatchNorm", "GroupNorm", "InstanceNorm", "WeightNorm",
             "SpectralNorm",
         ),
-        "vision": ("Conv1d", "Conv", "ConvTranspose1d", "ConvTranspose"),
+        "vision": ("Conv", "ConvTranspose"),
         "recurrent": ("RNN", "LSTM", "GRU"),
     }  # fmt: skip
     found = []
@@ -102,9 +111,10 @@ def same_as_linen() -> list[Layer]:
             if layer.name.split(".")[1] in wanted:
                 own = OWN.get(layer.name)
                 reference = own or behind(CHAPTERS[chapter], layer.reference)
+                few = FEW if chapter == "vision" else {}
                 options = {  # how parameters begin is not NNX's affair
                     name: values[:1] if name in ("init", "bias_init", "recurrent_init") else values
-                    for name, values in layer.options.items()
+                    for name, values in {**layer.options, **few}.items()
                 }
                 found.append(replace(layer, reference=reference, options=options))
     for layer in test_library_attention.LAYERS:
@@ -177,7 +187,10 @@ LAYERS = [without_scaled_state(layer) for layer in same_as_linen()]
 
 
 @pytest.mark.parametrize("layer", [marked(layer) for layer in (*LINES, *LAYERS)])
-def test_equals_nnx(layer, equal):
+def test_equals_nnx(layer, equal, request):
+    heavy = layer.name.split(".")[0] in ("vision", "recurrent", "attention")
+    if heavy and "float32" in request.node.name:
+        pytest.skip("in float64 alone: in float32 it is compared with Linen")
     if layer.name.startswith("recurrent"):
         with jax.disable_jit():
             equal(layer)

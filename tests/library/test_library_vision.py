@@ -503,8 +503,10 @@ SLOW = (
     "ConvNorm",
     "Conv1d",
     "Conv3d",
+    "ConvTranspose",
     "ConvTranspose1d",
     "ConvTranspose3d",
+    "Shortcut",
     "Residual",
     "Bottleneck",
     "InvertedResidual",
@@ -525,21 +527,25 @@ def test_equals_flax(layer, equal):
 IMAGE = "[B, Y, X, C]"
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "use, takes",
     [
         ("Conv1d[C -> C, T = Y]", "[B, Y, C]"),
         ("Conv[C -> C]", IMAGE),
-        ("Conv3d[C -> C, Z = X2]", "[B, X2, Y, X, C]"),
-        ("ConvTranspose1d[C -> C, Y -> Y]", "[B, Y, C]"),
+        slow("Conv3d[C -> C, Z = X2]", "[B, X2, Y, X, C]"),
+        slow("ConvTranspose1d[C -> C, Y -> Y]", "[B, Y, C]"),
         ("ConvTranspose[C -> C, Y -> Y, X -> X]", IMAGE),
-        ("ConvTranspose3d[C -> C, X2 -> X2, Y -> Y, X -> X]", "[B, X2, Y, X, C]"),
+        slow("ConvTranspose3d[C -> C, X2 -> X2, Y -> Y, X -> X]", "[B, X2, Y, X, C]"),
         ("PatchEmbed[C -> C, P = 2]", IMAGE),
         ("SqueezeExcite", IMAGE),
         ("ConvNorm[C -> C]", IMAGE),
-        ("Shortcut[C -> Co]", IMAGE),
+        slow("Shortcut[C -> Co]", IMAGE),
         ("Residual[C -> Co]", IMAGE),
-        ("Bottleneck[C -> Co]", IMAGE),
+        slow("Bottleneck[C -> Co]", IMAGE),
         ("InvertedResidual[C -> C]", IMAGE),
     ],
 )
