@@ -183,7 +183,9 @@ class Backward:
 def backward(unit: Unit, saved: Iterable[int]) -> Backward:
     """What the backward pass keeps and recomputes, if these values are saved and no others.
 
-    What the unit takes is always there: JAX keeps the arguments of what is checkpointed.
+    What the unit takes is always there: JAX keeps the arguments of what is checkpointed. An op
+    whose gradient needs an internal, or its own result, runs again whether or not that is saved:
+    JAX takes both before they have a name. A mask that is drawn is made of its key alone.
 
     Args:
         saved: ids of values; a view of a saved value is as good as saved.
@@ -208,13 +210,15 @@ def backward(unit: Unit, saved: Iterable[int]) -> Backward:
     for node in nodes:
         if not (node.keeps or node.internals):
             continue
+        own = [id for id in node.keeps if nodes[id].first == node.first]
         for id in node.keeps:
-            need(id)
-        if node.internals:
-            internals += sum(size for _, size in node.internals)
-            if node.first not in again:
-                again.add(node.first)
-                stack.append(node.first)
+            if id not in own:
+                need(id)
+        internals += sum(size for _, size in node.internals)
+        drawn = node.family == "random"
+        if (own or (node.internals and not drawn)) and node.first not in again:
+            again.add(node.first)
+            stack.append(node.first)
     while stack:
         for id in nodes[stack.pop()].operands:
             need(id)

@@ -12,7 +12,7 @@ import pytest
 from netwright import driver
 from netwright.ir.hardware import Hardware, hardware
 from netwright.ir.plan import Plan
-from netwright.passes.memory.graph import Node, Unit, build
+from netwright.passes.memory.graph import Node, Unit, backward, build
 from netwright.passes.planner.frontier import frontier, stock
 from netwright.passes.planner.milp import Search
 from netwright.passes.planner.problem import Problem, problem
@@ -188,3 +188,19 @@ def test_the_frontier_is_one_and_no_policy_beats_it():
         assert any(p.seconds <= policy.seconds and p.peak <= policy.peak for p in points), (
             policy.policy
         )
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_model_of_memory_runs_the_same_again(name):
+    """The planner and the model of memory agree on what a set that is kept makes run again."""
+    block = unit(name)
+    question = problem(block, hardware("h100"))
+    keys = [c.key for c in question.candidates]
+    rng = random.Random(0)
+    for _ in range(5):
+        kept = [k for k in keys if rng.random() < 0.4]
+        ids = [v for c in question.candidates if c.key in kept for v in c.values]
+        work = backward(block, ids)
+        ours = question.outcome(kept).again
+        made = {block[i].first for i in work.recomputed if not block[i].invariant}
+        assert set(ours) == {i for i in made if block[i].alias_of is None}
