@@ -1,6 +1,6 @@
 """What a run costs beside its steps: data, log, progress, metrics, checkpoints every 50 steps.
 
-    python benchmarks/overhead.py [--example shakespeare] [--rounds 7]
+    python benchmarks/overhead.py [--example shakespeare] [--batch 8] [--rounds 7]
 
 One process trains an example as `netwright train` does, with everything on. After every 50 steps it
 pauses, and the same jitted step is called 50 times by a bare loop, on batches that are on the
@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
+import shutil
 import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,75 +36,75 @@ EVERY = 50  # steps between checkpoints, and in a window
 PAUSE = 25  # steps after a checkpoint
 
 
-class Watched:
-    """A data source that pauses the run between two windows, and lets the bare loop have a turn."""
+class Turns(Plain):
+    """Progress that shows nothing, and lets the bare loop have a turn between two windows."""
 
-    def __init__(self, source: Any, compiled: nw.Compiled):
-        self._source = source
-        self._step, self._state = compiled.step, compiled.init(0)
-        self._batches = [compiled.put_batch(source.batch(n)) for n in range(EVERY)]
+    def __init__(self, last: int, unit: str, compiled: nw.Compiled):
+        super().__init__(last, unit)
+        self._call, self._state = compiled.step, compiled.init(0)
+        data = compiled.data
+        self._batches = [compiled.put_batch(data.batch(n)) for n in range(EVERY)]
         self._resumed: float | None = None
         self.full: list[float] = []
         self.bare: list[float] = []
         self._bare()  # compiles
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
+    def note(self, text: str) -> None:
+        """Made, but not shown."""
 
-    def batch(self, step: int) -> Any:
-        """The batch of a step; called once for each."""
-        if step % EVERY == PAUSE:
+    def step(self, row: Mapping[str, Any]) -> None:
+        """A step is done, and the next one dispatched."""
+        super().step(row)
+        if row["step"] % EVERY == PAUSE:
             jax.block_until_ready([a for a in jax.live_arrays() if not a.is_deleted()])
             if self._resumed is not None:
                 self.full.append((time.perf_counter() - self._resumed) / EVERY)
                 self.bare.append(self._bare())
             self._resumed = time.perf_counter()
-        return self._source.batch(step)
 
     def _bare(self) -> float:
         began = time.perf_counter()
         for batch in self._batches:
-            self._state, _ = self._step(self._state, batch)
+            self._state, _ = self._call(self._state, batch)
         jax.block_until_ready(self._state)
         return (time.perf_counter() - began) / EVERY
-
-
-class Quiet(Plain):
-    """Progress that goes nowhere, but is made."""
-
-    def note(self, text: str) -> None:
-        self.last = text
 
 
 def main() -> None:
     """Print a table of the windows and the medians, and write them to benchmarks/results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--example", default="shakespeare")
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    compiled = nw.load(ROOT / "examples" / options.example).compile()
-    watched = Watched(compiled.job.data(), compiled)
-    steps = PAUSE + EVERY * options.rounds + 1
-    job = replace(
-        compiled.job, data=lambda: watched, evaluate_every=0, checkpoint_every=EVERY, steps=steps
-    )
     with tempfile.TemporaryDirectory() as folder:
-        train(job, Path(folder) / "run", progress=Quiet, steps=steps)
+        copy = Path(folder) / options.example
+        shutil.copytree(ROOT / "examples" / options.example, copy)
+        text = (copy / "recipe.toml").read_text()
+        text = re.sub(r"(?m)^batch = .*", f"batch = {options.batch}", text)
+        (copy / "recipe.toml").write_text(text)
+        compiled = nw.load(copy).compile()
+    steps = PAUSE + EVERY * options.rounds + 1
+    turns = Turns(steps, compiled.data.unit, compiled)
+    job = replace(compiled.job, evaluate_every=0, checkpoint_every=EVERY, steps=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        train(job, Path(folder) / "run", progress=lambda *_: turns)
     print("window   everything on   bare step")
-    for number, (full, bare) in enumerate(zip(watched.full, watched.bare, strict=True), 1):
+    for number, (full, bare) in enumerate(zip(turns.full, turns.bare, strict=True), 1):
         print(f"{number:6}   {full * 1e3:10.2f} ms   {bare * 1e3:6.2f} ms")
-    full, bare = statistics.median(watched.full), statistics.median(watched.bare)
+    full, bare = statistics.median(turns.full), statistics.median(turns.bare)
     print(f"median   {full * 1e3:10.2f} ms   {bare * 1e3:6.2f} ms   {full / bare - 1:+.1%}")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     found = {
         "command": f"python benchmarks/overhead.py --example {options.example}"
-        f" --rounds {options.rounds}",
+        f" --batch {options.batch} --rounds {options.rounds}",
+        "load_average": round(os.getloadavg()[0], 1),
         "commit": commit,
         "steps_in_a_window": EVERY,
-        "everything_on_ms": [round(t * 1e3, 3) for t in watched.full],
-        "bare_step_ms": [round(t * 1e3, 3) for t in watched.bare],
+        "everything_on_ms": [round(t * 1e3, 3) for t in turns.full],
+        "bare_step_ms": [round(t * 1e3, 3) for t in turns.bare],
         "overhead_of_medians": round(full / bare - 1, 4),
     }
     RESULT.write_text(json.dumps(found, indent=2) + "\n")
