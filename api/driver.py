@@ -383,7 +383,7 @@ def program(
         origin,
         data,
         _speaks(recipe) and module.model is not None,
-        recipe.data.packages(),
+        (*recipe.data.packages(), *(["tensorboardX>=2.6"] if recipe.train.tensorboard else [])),
         peaks(plan.precision.policy),
     )
 

@@ -200,20 +200,25 @@ class Source:
         return eqn.primitive.name, is_backward(eqn), tuple(self._frames(eqn))
 
     def _meant(self, node: ast.expr) -> ast.expr:
-        """What a name in a loop stands for: a copy of `params["blocks"]`, for one."""
+        """What a name stands for: a copy of `params["blocks"]`, or what is tied to other values."""
         function = self._function(_span(node))
         if not isinstance(node, ast.Name) or function is None:
             return node
-        for found in ast.walk(function):
-            if (
-                isinstance(found, ast.Assign)
-                and isinstance(found.targets[0], ast.Name)
-                and found.targets[0].id == node.id
-                and isinstance(found.value, ast.Call)
-                and isinstance(found.value.func, ast.Name)
-                and found.value.func.id == "copy_of"
-            ):
-                return found.value.args[0]
+        before = [
+            found
+            for found in ast.walk(function)
+            if isinstance(found, ast.Assign)
+            and isinstance(found.value, ast.Call)
+            and isinstance(found.value.func, ast.Name)
+            and found.value.func.id in ("copy_of", "tied")
+            and found.lineno < node.lineno
+        ]
+        for found in sorted(before, key=lambda found: -found.lineno):
+            target, value = found.targets[0], found.value
+            names = target.elts if isinstance(target, ast.Tuple) else [target]
+            for name, given in zip(names, value.args, strict=False):  # type: ignore[attr-defined]
+                if isinstance(name, ast.Name) and name.id == node.id:
+                    return self._meant(given)
         return node
 
     def _function(self, frame: Frame) -> ast.FunctionDef | None:

@@ -13,6 +13,7 @@ import netwright as nw
 import numpy as np
 import optax
 import pytest
+from netwright.ir.plan import Plan
 from netwright.runtime.diagnosis import diagnose
 from netwright.runtime.loop import train
 from netwright.runtime.nonfinite import first_nonfinite
@@ -192,3 +193,17 @@ def test_a_skipped_step_is_looked_into_from_its_own_state(program, tmp_path, cap
         batch = job.data().part(step, slice(None))
         state, _ = plain.step(state, plain.put_batch(batch))
     jax.tree.map(np.testing.assert_array_equal, result.state, state)
+
+
+@pytest.mark.slow
+def test_bodies_that_run_again(program, tmp_path):
+    folder = tmp_path / "again"
+    compiled(folder)
+    plan = json.loads(program.sources["plan.json"])
+    plan["remat"] = {"net.blocks": "recompute", "net.walk": "recompute"}
+    again = nw.load(folder).compile(plan=Plan.from_json(json.dumps(plan), "plan.json"))
+    for fault in ("overflow in one copy", "overflow in one step"):
+        spoil, (op, path, label, *_) = FAULTS[fault]
+        found = report(again, tmp_path, spoil)
+        place = found["place"]
+        assert (found["op"], place["path"], place["label"]) == (op, path, label)

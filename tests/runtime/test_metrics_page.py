@@ -81,3 +81,12 @@ def test_csv_and_figures(job, tmp_path):
         assert {k: v for k, v in cells.items() if v} == {k: str(v) for k, v in row.items()}
     assert json.loads(figures_of(tmp_path, as_json=True))["steps"] == 3
     assert figures_of(tmp_path).startswith("steps:   p50 ")
+
+
+def test_operations_of_a_step():
+    import netwright as nw
+    from netwright.ir.flops import training_flops
+
+    module = nw.load(PAGE.parents[1] / "examples/mlp").module
+    forward = 2 * 32 * (64 * 128 + 128 * 10)  # two products, a multiplication and an addition each
+    assert training_flops(module, {"B": 32}) == 3 * forward
