@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ from faults import newest_whole, save, small_state  # noqa: E402
 from netwright.runtime.commit import NotWritten  # noqa: E402
 
 # Children are forked, so that each need not import JAX anew; its backend is never started here.
+warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
 
 
 def child(action: Callable[[], object], *, stopped: bool = False) -> int:

@@ -11,6 +11,7 @@ anew). `step` counts the updates made so far. Numbers that are not finite are nu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .errors import RunError
 from .summary import read
 from .tensorboard import TensorBoard
 from .tensors import sync
@@ -47,20 +49,31 @@ class Log:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, **row: Any) -> None:
-        """Append a row. It outlives this process at once, and a loss of power after `sync`."""
+        """Append a row. It outlives this process at once, and a loss of power after `sync`.
+
+        On a full disk the row waits for the next one, or for `sync`.
+        """
         row = plain(row)
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        with contextlib.suppress(OSError):
+            self._file.flush()
         if self._board is not None:
             self._board.write(row)
 
     def sync(self) -> None:
+        """Have all rows on the disk. OSError if it does not take them."""
         sync(self._file)
 
     def close(self) -> None:
-        self._file.close()
+        """Have the rest in the file. RunError if the disk does not take it."""
         if self._board is not None:
             self._board.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise RunError(
+                f"the last rows of {self._file.name} cannot be written: {error.strerror}."
+            ) from None
 
     def evaluated(self, step: int) -> bool:
         """Whether the rows found at the start hold an evaluation of this step."""

@@ -11,7 +11,7 @@ import jax
 
 from .best import Best
 from .checkpoint import steps as steps_in
-from .commit import NotWritten
+from .commit import NotWritten, not_written
 from .evaluate import Evaluator
 from .facts import facts
 from .job import Job
@@ -108,7 +108,14 @@ def train(
     saver = Saver(run / CHECKPOINTS, job.kept)
 
     def save(state: TrainState, evaluation: dict[str, float] | None, last: bool) -> None:
-        log.sync()  # a checkpoint never knows more than the log
+        try:
+            log.sync()  # a checkpoint never knows more than the log
+        except OSError as error:
+            refused = not_written(run, step, error)
+            if last:
+                raise refused from None
+            show.warn(f"{refused}\nTraining goes on.")
+            return
         now = {
             **about,
             "data": {**about["data"], "position": stream.get_state()},

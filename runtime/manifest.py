@@ -11,8 +11,7 @@
     "crc32": 789}
 
 The last line has the CRC-32 of all bytes before it, in every format from 2 on: so a reader tells
-damage from a format that it does not know. The schema is `docs/checkpoint.schema.json` of
-Netwright.
+damage from a format that it does not know. The schema: Netwright's `docs/checkpoint.schema.json`.
 """
 
 from __future__ import annotations

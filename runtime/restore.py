@@ -6,7 +6,7 @@ nothing is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,14 @@ from .tensors import Broken
 MOST_LINES = 12  # of a comparison
 
 
-def restore(checkpoint: Checkpoint, abstract: TrainState, shardings: Any = None) -> TrainState:
+def restore(
+    checkpoint: Checkpoint,
+    abstract: TrainState,
+    shardings: Any = None,
+    *,
+    only: Collection[str] = (),
+    onto: TrainState | None = None,
+) -> TrainState:
     """The state in a checkpoint.
 
     Args:
@@ -32,20 +39,25 @@ def restore(checkpoint: Checkpoint, abstract: TrainState, shardings: Any = None)
         abstract: its shapes and dtypes.
         shardings: a tree like it, of shardings; None for arrays on the default device. Each process
             reads the parts that lie on its own devices.
+        only: parts of the state, such as "params"; the others are those of `onto`.
+        onto: a state, needed with `only`.
 
     Raises:
         Broken: what is stored is not what was written.
         RunError: it is the state of another program.
     """
     wanted = leaves_by_path(abstract)
-    _compare(checkpoint, wanted)
+    if only:
+        wanted = {path: leaf for path, leaf in wanted.items() if path[0] in only}
+    stored = {p: leaf for p, leaf in checkpoint.leaves.items() if not only or p[0] in only}
+    _compare(checkpoint.path, stored, wanted)
     placed = leaves_by_path(shardings) if shardings is not None else {}
     with checkpoint.opened() as files, ThreadPoolExecutor(2, "restore") as pool:
         made = pool.map(
             lambda path: _array(files, checkpoint.leaves[path], placed.get(path)), wanted
         )
         leaves = dict(zip(wanted, made, strict=True))
-    return rebuild(abstract, leaves)
+    return rebuild(abstract, {**(leaves_by_path(onto) if only else {}), **leaves})
 
 
 def newest(
@@ -85,8 +97,7 @@ def _array(files: Files, leaf: Leaf, sharding: Any) -> jax.Array:
     return jax.make_array_from_callback(leaf.shape, sharding, part)
 
 
-def _compare(checkpoint: Checkpoint, wanted: dict[tuple[str, ...], Any]) -> None:
-    stored = checkpoint.leaves
+def _compare(where: Path, stored: Mapping[Any, Leaf], wanted: Mapping[Any, Any]) -> None:
     lines = []
     for path in sorted(wanted.keys() | stored.keys()):
         name = ".".join(path)
@@ -100,8 +111,7 @@ def _compare(checkpoint: Checkpoint, wanted: dict[tuple[str, ...], Any]) -> None
                 lines.append(f"  {name}: {there} in the checkpoint, {here} in the program")
     if lines:
         raise RunError(
-            f"the checkpoint {checkpoint.path} is of another model or optimizer:\n"
-            + "\n".join(_first(lines))
+            f"the checkpoint {where} is of another model or optimizer:\n" + "\n".join(_first(lines))
         )
 
 

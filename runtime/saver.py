@@ -10,7 +10,7 @@ with Saver(folder, keep=Keep(last=3)) as saver:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,22 +70,30 @@ class Saver:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def save(self, state: Any, about: Mapping[str, Any], *, wait: bool = False) -> None:
+    def save(
+        self,
+        state: Any,
+        about: Mapping[str, Any],
+        *,
+        wait: bool = False,
+        only: Collection[str] = (),
+    ) -> None:
         """Save `state` as the checkpoint of its step; `about` is kept in its manifest, as JSON.
 
+        With `only` no more than those parts of it, such as "params" or "opt_state", and the step.
         Returns once the state has been copied, or with `wait` when it is on the disk. If the
         save before it is not done yet, that is waited for first. Raises NotWritten if it waits and
         the state could not be written; what a save in the background did is for `finished` to say.
         """
         began = time.perf_counter()
         self.wait()
-        snapshot = view(state, self._group.process)
+        snapshot = view(state, self._group.process, only)
         if wait:  # nothing changes the state meanwhile, so it is written as it lies there
             self._done.append(
-                self._write(view(state, self._group.process), about, began, blocked=None)
+                self._write(view(state, self._group.process, only), about, began, blocked=None)
             )
             return
-        snapshot = self._copies.take(view(state, self._group.process))
+        snapshot = self._copies.take(view(state, self._group.process, only))
         blocked = time.perf_counter() - began
         self._writing = self._thread.submit(self._write, snapshot, about, began, blocked)
 

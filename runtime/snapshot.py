@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,14 +43,17 @@ class Snapshot:
         return leaves, File(size, header)
 
 
-def view(state: Any, process: int = 0) -> Snapshot:
+def view(state: Any, process: int = 0, only: Collection[str] = ()) -> Snapshot:
     """The state as it lies in memory; on a CPU not copied, so it must not be donated meanwhile.
 
-    An array that lies on several devices is written once: of the same part the first copy.
+    An array that lies on several devices is written once: of the same part the first copy. With
+    `only` it is those parts of the state, such as "params", and its step.
     """
     leaves, arrays = [], {}
     file = file_name(process)
     for path, leaf in leaves_by_path(state).items():
+        if only and path[0] not in (*only, "step"):
+            continue
         data, key = leaf, None
         if is_key(leaf):
             data, key = jax.random.key_data(leaf), str(jax.random.key_impl(leaf))

@@ -16,7 +16,8 @@ from fixture_state import fixture_state
 from netwright.runtime import RunError, commit, scale, tensors
 from netwright.runtime.checkpoint import Broken, open_checkpoint, steps
 from netwright.runtime.restore import newest, restore
-from netwright.runtime.saver import save
+from netwright.runtime.retention import Keep
+from netwright.runtime.saver import Saver, save
 from netwright.runtime.state import TrainState
 from safetensors.numpy import load_file
 
@@ -198,6 +199,21 @@ def test_another_model_is_refused_by_path(tmp_path):
         "params.low: bfloat16[2] in the checkpoint, float32[2] in the program",
     ):
         assert line in str(caught.value)
+
+
+def test_parts_of_a_state(tmp_path):
+    state, other = make(), make(step=5, w=jnp.zeros((3, 4)))
+    whole = open_checkpoint(save(tmp_path / "whole", state, keep=1, about={}))
+    mixed = restore(whole, shapes_of(state), only=("params",), onto=other)
+    same(mixed, other._replace(params=state.params))
+    with Saver(tmp_path / "part", Keep()) as saver:
+        saver.save(state, {}, wait=True, only=("opt_state",))
+        part = open_checkpoint(saver.finished()[0].path)
+    assert {path[0] for path in part.leaves} == {"opt_state", "step"}
+    with pytest.raises(RunError, match=r"params\.w: the program has it, the checkpoint does not"):
+        restore(part, shapes_of(state))
+    mixed = restore(part, shapes_of(state), only=("opt_state",), onto=other)
+    same(mixed, other._replace(opt_state=state.opt_state))
 
 
 def test_only_the_last_are_kept(tmp_path):
