@@ -94,7 +94,7 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
