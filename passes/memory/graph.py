@@ -12,7 +12,7 @@ its reshape are two, since JAX does not know that they are one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 from ...ir.core import BYTES, Dim, Instance, Module, Op, Region, Type, Value, Variant, join, walk
 from ...ir.diagnostics import Diagnostic, InputError
 from ...ir.facts import known_values
-from ...ir.placement import value_rules, variable_rules
+from ...ir.placement import Axes, value_rules, variable_rules
 from ...ir.plan import Plan
 from ...ir.registry import keeps, lookup
 from ...ir.signature import callee, carried
@@ -291,13 +291,17 @@ def build(module: Module, plan: Plan, frozen: Iterable[str] = ()) -> Graph:
     return _Builder(module, plan, sizes, frozenset(frozen)).build()
 
 
+Spread = dict[Dim, Axes]
+"""Dims that are spread, each with its mesh axes."""
+
+
 @dataclass
 class _Draft:
     """A node under construction, with what is still needed of its op.
 
     Attributes:
         types: of the operands.
-        axes: mesh axes that internals of the op lie along, by dim.
+        spread: how dims of its operands and results lie along the mesh.
         tangent: whether it depends on what is trained, smoothly.
         reached: whether the loss depends on it, smoothly.
         varies: whether it differs from copy to copy of the unit.
@@ -307,7 +311,7 @@ class _Draft:
     node: Node
     op: Op | None = None
     types: tuple[Type, ...] = ()
-    path: str = ""
+    spread: Spread = field(default_factory=dict)
     tangent: bool = False
     reached: bool = False
     varies: bool = False
@@ -338,6 +342,8 @@ class _Frame:
         known: its values by id.
         names: for values by id, the nodes that they are.
         mapped: values of which every copy side by side has its own.
+        spread: how values lie along the mesh: as they are constrained, and what is between follows
+            from what it is made of.
         copies: how many copies lie side by side on one device.
     """
 
@@ -345,6 +351,7 @@ class _Frame:
     known: dict[int, Value]
     names: dict[int, int] = field(default_factory=dict)
     mapped: set[int] = field(default_factory=set)
+    spread: dict[int, Spread] = field(default_factory=dict)
     copies: int = 1
 
 
@@ -366,7 +373,9 @@ class _Builder:
         self.bodies.append(body)
         frame = _frame(root, variant)
         for value in variant.inputs:
-            frame.names[value.id] = self.argument(body, root.path, value, False, True)
+            frame.spread[value.id] = self.ruled(root.path, value)
+            given = frame.spread[value.id]
+            frame.names[value.id] = self.argument(body, root.path, value, given, False, True)
         body.arguments = tuple(frame.names.values())
         self.ops(body, frame, variant.ops)
         body.results = tuple(frame.names[r.value] for r in variant.results)
@@ -390,12 +399,22 @@ class _Builder:
     def parts(self, axes: Iterable[str]) -> int:
         return prod(self.mesh[a] for a in set(axes)) if self.mesh else 1
 
-    def axes(self, path: str, type_: Type, label: str = "") -> set[str]:
-        """The mesh axes that a value lies along."""
+    def ruled(self, path: str, value: Value) -> Spread:
+        """How an argument of the entry lies along the mesh."""
         if not self.mesh:
-            return set()
-        rules = value_rules(self.plan, path, label)
-        return {a for d in type_.dims for a in rules.axes(d)}
+            return {}
+        rules = value_rules(self.plan, path, value.label)
+        return {d: rules.axes(d) for d in value.type.dims if rules.axes(d)}
+
+    def along(self, type_: Type, *spreads: Spread) -> Spread:
+        """How a value lies along the mesh that is made of others: no axis twice."""
+        found: Spread = {}
+        taken: set[str] = set()
+        for dim, axes in (item for spread in spreads for item in spread.items()):
+            if dim in type_.dims and dim not in found and not taken.intersection(axes):
+                found[dim] = axes
+                taken.update(axes)
+        return found
 
     # Nodes.
 
@@ -407,13 +426,19 @@ class _Builder:
         return id
 
     def argument(
-        self, body: _Body, path: str, value: Value, tangent: bool, varies: bool, key: str = ""
+        self,
+        body: _Body,
+        path: str,
+        value: Value,
+        spread: Spread,
+        tangent: bool,
+        varies: bool,
     ) -> int:
-        key = key or (f"{path}/{value.label}" if value.label else "")
-        size = self.bytes(value.type, self.axes(path, value.type, value.label))
+        key = f"{path}/{value.label}" if value.label else ""
+        size = self.bytes(value.type, _axes(spread))
         node = Node(0, key, "argument", "input", dtype=value.type.dtype, bytes=size)
         flows = tangent and value.type.kind == "float"
-        return self.add(body, _Draft(node, path=path, tangent=flows, varies=varies))
+        return self.add(body, _Draft(node, tangent=flows, varies=varies))
 
     def ops(self, body: _Body, frame: _Frame, ops: Iterable[Op]) -> None:
         for op in ops:
@@ -428,16 +453,27 @@ class _Builder:
             elif op.name in ("repeat", "scan"):
                 self.loop(body, frame, op)
             elif op.name == "rename":  # JAX knows no names: it is the operand itself
-                self.stand_for(body, frame, op, op.operands, frame)
+                self.stand_for(body, frame, op, op.operands, frame, _renamed(op))
             else:
                 self.plain(body, frame, op)
 
     def stand_for(
-        self, body: _Body, frame: _Frame, op: Op, ids: Iterable[int], inner: _Frame
+        self,
+        body: _Body,
+        frame: _Frame,
+        op: Op,
+        ids: Iterable[int],
+        inner: _Frame,
+        dims: Mapping[Dim, Dim] | None = None,
     ) -> None:
-        """Let values of an inner frame be an op's results, which have keys of their own."""
+        """Let values of an inner frame be an op's results, which have keys of their own.
+
+        Args:
+            dims: what dims of the inner frame are here, where they are others.
+        """
         for value, id in zip(op.results, ids, strict=True):
             frame.names[value.id] = inner.names[id]
+            frame.spread[value.id] = _as_seen(inner.spread.get(id, {}), dims)
             if id in inner.mapped or (op.name == "call" and frame.copies > 1):
                 frame.mapped.add(value.id)
             draft = body.nodes[inner.names[id]]
@@ -449,10 +485,10 @@ class _Builder:
     def variable(self, body: _Body, frame: _Frame, op: Op) -> int:
         path = join(frame.instance.path, op["child"]) if op["child"] else frame.instance.path
         key = join(path, op["name"])
-        for draft in body.nodes:
-            if draft.node.key == key and draft.node.kind == op.name:
-                return draft.node.id
         type_ = op.result.type
+        known = next(
+            (d.node.id for d in body.nodes if (d.node.key, d.node.kind) == (key, op.name)), None
+        )
         stored: set[str] = set()
         here: set[str] = set()
         if self.mesh:
@@ -462,7 +498,12 @@ class _Builder:
             )
             for dim in type_.dims:
                 stored.update(rules.axes(dim))
-                here.update(a for a in rules.axes(dim) if a in used.axes(dim))
+                kept = tuple(a for a in rules.axes(dim) if a in used.axes(dim))
+                here.update(kept)
+                if kept:
+                    frame.spread.setdefault(op.result.id, {})[dim] = kept
+        if known is not None:
+            return known
         node = Node(
             0, key, op.name, op.name, "structure", dtype=type_.dtype,
             bytes=self.bytes(type_, here) * frame.copies,
@@ -471,9 +512,7 @@ class _Builder:
         parts = key.split(".")
         around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
         trained = op.name == "param" and type_.kind == "float" and not around & self.frozen
-        return self.add(
-            body, _Draft(node, path=path, tangent=trained, varies=body.kind == "repeat")
-        )
+        return self.add(body, _Draft(node, tangent=trained, varies=body.kind == "repeat"))
 
     def plain(self, body: _Body, frame: _Frame, op: Op) -> None:
         """An op that computes something."""
@@ -485,13 +524,18 @@ class _Builder:
         mapped = random or any(i in frame.mapped for i in op.operands)
         copies = frame.copies if mapped else 1
         varies = (random and body.kind != "entry") or any(d.varies for d in given)
-        axes = [self.axes(path, v.type, v.label) for v in op.results]
-        sizes = [self.bytes(v.type, a) * copies for v, a in zip(op.results, axes, strict=True)]
+        around = [frame.spread.get(i, {}) for i in op.operands]
+        if op.name == "constrain":
+            around = [dict(op["placement"])]
+        spreads = [self.along(v.type, *around) for v in op.results]
+        sizes = [
+            self.bytes(v.type, _axes(found)) * copies
+            for v, found in zip(op.results, spreads, strict=True)
+        ]
         flops = 0
         if definition.flops is not None:
-            work = set().union(*axes, *(self.axes(path, t) for t in types))
             count = definition.flops(types, op).evaluate(self.sizes)
-            flops = count * copies // self.parts(work)
+            flops = count * copies // self.parts(_axes(*around))
         view = op.name in VIEWS or (op.name == "cast" and types[0].dtype == op["dtype"])
         stored = 0
         if given and given[0].node.stored and (view or op.name == "cast"):
@@ -503,11 +547,13 @@ class _Builder:
             flops=flops, traffic=0 if view else sum(d.node.bytes for d in given) + sum(sizes),
             alias_of=given[0].node.root if view else None,
         )  # fmt: skip
-        draft = _Draft(plain, op, types, path, tangent, varies=varies, copies=copies)
+        whole = {d: a for found in around for d, a in found.items()}
+        draft = _Draft(plain, op, types, whole, tangent, varies=varies, copies=copies)
         if not op.results:
             self.add(body, draft)
         first = -1
-        for value, size in zip(op.results, sizes, strict=True):
+        for value, size, found in zip(op.results, sizes, spreads, strict=True):
+            frame.spread[value.id] = found
             key = f"{path}/{value.label}" if value.label else ""
             node = replace(plain, key=key, dtype=value.type.dtype, bytes=size, first=first)
             node = replace(node, stored=stored)
@@ -522,17 +568,19 @@ class _Builder:
 
     def call(self, body: _Body, frame: _Frame, op: Op) -> None:
         """A call, or copies side by side, inlined."""
-        child, variant, _ = callee(self.module, frame.instance, op)
+        child, variant, dims = callee(self.module, frame.instance, op)
+        back = {outer: inner for inner, outer in dims.items()}
         copies = frame.copies
         if op.name == "each":
             copies *= -(-op["along"].size.evaluate(self.sizes) // self.parts(op.get("spread", ())))
         inner = _frame(child, variant, copies)
         for index, (value, id) in enumerate(zip(variant.inputs, op.operands, strict=True)):
             inner.names[value.id] = frame.names[id]
+            inner.spread[value.id] = _as_seen(frame.spread.get(id, {}), back)
             if id in frame.mapped or index in op.get("dealt", ()):
                 inner.mapped.add(value.id)
         self.ops(body, inner, variant.ops)
-        self.stand_for(body, frame, op, (r.value for r in variant.results), inner)
+        self.stand_for(body, frame, op, (r.value for r in variant.results), inner, dims)
 
     # Loops.
 
@@ -553,15 +601,17 @@ class _Builder:
             values = (*region.arguments, *(frame.known[i] for i in around))
             given: tuple[int | None, ...] = (None, *operands)
             results, ops, inside = region.results, region.ops, frame.instance
-            path = frame.instance.path
+            path, dims, back = frame.instance.path, None, None
         else:
-            inside, variant, _ = callee(self.module, frame.instance, op)
+            inside, variant, dims = callee(self.module, frame.instance, op)
+            back = {outer: inner for inner, outer in dims.items()}
             operands, links = op.operands, carried(op)
             dealt = frozenset(op["dealt"])
             values, given = variant.inputs, op.operands
             results, ops = tuple(r.value for r in variant.results), variant.ops
             path = inside.path
         tangents = [i is not None and body.nodes[frame.names[i]].tangent for i in given]
+        spreads = [_as_seen(frame.spread.get(i, {}) if i is not None else {}, back) for i in given]
         becomes = set(links.values())
         at = len(self.bodies)
         while True:
@@ -572,12 +622,15 @@ class _Builder:
                 unit.keeps = ()  # what is taken in parts keeps nothing
             self.bodies.append(unit)
             if op.name == "scan":
-                inner = replace(frame, names={}, copies=frame.copies * together)
+                copies = frame.copies * together
+                inner = replace(frame, names={}, spread={}, copies=copies)
             else:
                 inner = _frame(inside, variant, frame.copies)
             for position, (value, tangent) in enumerate(zip(values, tangents, strict=True)):
                 varies = position in becomes or position in dealt
-                inner.names[value.id] = self.argument(unit, path, value, tangent, varies)
+                found = self.along(value.type, spreads[position])
+                inner.spread[value.id] = found
+                inner.names[value.id] = self.argument(unit, path, value, found, tangent, varies)
                 if together > 1 and position in dealt:
                     draft = unit.nodes[inner.names[value.id]]
                     draft.node = replace(draft.node, bytes=draft.node.bytes * together)
@@ -593,25 +646,34 @@ class _Builder:
                 for r, p in links.items()
                 if unit.nodes[unit.results[r]].tangent and not tangents[p]
             ]
-            if not more:
+            wider = {}  # what a copy hands on lies as the next one gets it
+            for r, p in links.items():
+                before = self.along(values[p].type, spreads[p])
+                after = self.along(values[p].type, before, inner.spread.get(results[r], {}))
+                if after != before:
+                    wider[p] = after
+            if not more and not wider:
                 break
             for position in more:
                 tangents[position] = True
+            for position, found in wider.items():
+                spreads[position] = found
         flows = [unit.nodes[i].tangent for i in unit.results]
         first = -1
         ids = tuple(frame.names[i] for i in operands)
         varies = any(body.nodes[i].varies for i in ids) or body.kind == "repeat"
-        label = next((v.label for v in op.results if v.label), "")
-        for value, flow in zip(op.results, flows, strict=True):
-            size = self.bytes(value.type, self.axes(frame.instance.path, value.type, value.label))
+        for value, flow, id in zip(op.results, flows, results, strict=True):
+            spread = self.along(value.type, _as_seen(inner.spread.get(id, {}), dims))
+            frame.spread[value.id] = spread
+            size = self.bytes(value.type, _axes(spread))
             key = f"{frame.instance.path}/{value.label}" if value.label else ""
             node = Node(
                 0, key, op.name, "value", "structure", operands=ids, first=first,
                 dtype=value.type.dtype, bytes=size * frame.copies, place=_place(op), unit=at,
             )  # fmt: skip
-            id = self.add(body, _Draft(node, path=label, tangent=flow, varies=varies))
-            first = id if first < 0 else first
-            frame.names[value.id] = id
+            made = self.add(body, _Draft(node, tangent=flow, varies=varies))
+            first = made if first < 0 else first
+            frame.names[value.id] = made
             if frame.copies > 1:
                 frame.mapped.add(value.id)
 
@@ -680,7 +742,8 @@ class _Builder:
         for keep in keeps(draft.op, draft.types, wants):
             if keep.what == "internal":
                 assert keep.type is not None
-                size = self.bytes(keep.type, self.axes(draft.path, keep.type)) * draft.copies
+                spread = self.along(keep.type, draft.spread)
+                size = self.bytes(keep.type, _axes(spread)) * draft.copies
                 if still and keep.type.dtype == "bool":
                     hoisted += size
                 else:
@@ -697,6 +760,24 @@ class _Builder:
             hoisted=hoisted,
             products=products,
         )
+
+
+def _axes(*spreads: Spread) -> set[str]:
+    """All mesh axes that are in use."""
+    return {a for spread in spreads for axes in spread.values() for a in axes}
+
+
+def _as_seen(spread: Spread, dims: Mapping[Dim, Dim] | None) -> Spread:
+    """The same across the boundary of a body, where its dims are others."""
+    if dims is None:
+        return spread
+    return {dims[d]: axes for d, axes in spread.items() if d in dims}
+
+
+def _renamed(op: Op) -> dict[Dim, Dim]:
+    ((left, right),) = op["arrows"]
+    renamed = dict(zip(left, right, strict=True))
+    return {**{d: d for d in op.result.type.dims}, **renamed}
 
 
 def _read_around(region: Region) -> tuple[int, ...]:
