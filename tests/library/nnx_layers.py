@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen, nnx
+from flax.nnx.nn import attention
 
 
 def fill(module: nnx.Module, params: Mapping[str, Any]) -> None:
@@ -115,6 +116,7 @@ class Namespace:
                 out_features,
                 in_kv_features=memory.shape[-1],
                 decode=False,
+                attention_fn=in_steps,
                 **options,
                 rngs=nnx.Rngs(0),
             )
@@ -167,6 +169,12 @@ def joined(params: Mapping[str, Any], side: str, gates: str) -> dict[str, Any]:
         zero = jnp.zeros_like(next(bias for bias in biases if bias is not None))
         found["bias"] = jnp.concatenate([zero if bias is None else bias for bias in biases], -1)
     return found
+
+
+def in_steps(query, key, value, mask=None, dtype=None, **_):
+    """NNX's attention as it makes it with dropout; else it takes JAX's, in float32."""
+    weights = attention.dot_product_attention_weights(query, key, mask=mask, dtype=dtype)
+    return jnp.einsum("...hqk,...khd->...qhd", weights, value)
 
 
 NNX = Namespace()

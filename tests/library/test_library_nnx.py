@@ -119,9 +119,8 @@ def same_as_linen() -> list[Layer]:
                 found.append(replace(layer, reference=reference, options=options))
     for layer in test_library_attention.LAYERS:
         if layer.reference is test_library_attention.multi_head:
-            # 1e-5: NNX takes the softmax of JAX's attention, which is made in float32.
             reference = behind(test_library_attention, layer.reference)
-            found.append(replace(layer, reference=reference, double=1e-5))
+            found.append(replace(layer, reference=reference))
     return found
 
 
