@@ -41,7 +41,9 @@ class Steps:
         self._source, self._rows, self._step = source, rows, 0
 
     def next(self) -> Batch:
-        batch = self._source.part(self._step, self._rows)
+        source, step, rows = self._source, self._step, self._rows
+        alone = rows.indices(source.size) == (0, source.size, 1)  # batch() may be of one's own
+        batch = source.batch(step) if alone else source.part(step, rows)
         self._step += 1
         return batch
 
