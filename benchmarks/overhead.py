@@ -6,7 +6,7 @@ One process trains an example as `netwright train` does, with everything on. Aft
 pauses, and the same jitted step is called 50 times by a bare loop, on batches that are on the
 device already, with a state of its own. So the two take turns on the same machine; each window of
 the run has one checkpoint in its midst, written behind the steps after it. Times are means over a
-window, and of those the medians are compared.
+window, and of those the medians are compared; on a busy machine, windows that are neighbours.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def main() -> None:
     for number, (full, bare) in enumerate(zip(turns.full, turns.bare, strict=True), 1):
         print(f"{number:6}   {full * 1e3:10.2f} ms   {bare * 1e3:6.2f} ms")
     full, bare = statistics.median(turns.full), statistics.median(turns.bare)
+    pairs = statistics.median(f / b - 1 for f, b in zip(turns.full, turns.bare, strict=True))
     print(f"median   {full * 1e3:10.2f} ms   {bare * 1e3:6.2f} ms   {full / bare - 1:+.1%}")
+    print(f"median of neighbours: {pairs:+.1%}, at a load average of {os.getloadavg()[0]:.1f}")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -106,6 +108,7 @@ def main() -> None:
         "everything_on_ms": [round(t * 1e3, 3) for t in turns.full],
         "bare_step_ms": [round(t * 1e3, 3) for t in turns.bare],
         "overhead_of_medians": round(full / bare - 1, 4),
+        "median_overhead_of_neighbours": round(pairs, 4),
     }
     RESULT.write_text(json.dumps(found, indent=2) + "\n")
 
