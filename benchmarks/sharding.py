@@ -370,6 +370,7 @@ def tpu() -> Sequence:
     """The chips of a TPU that is not here: its compiler is what counts."""
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nothing is to be asked of a cloud
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # there is no chip to be shared
     # Products of float32 numbers are made in bfloat16 there unless this is said.
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     from jax.experimental import topologies
