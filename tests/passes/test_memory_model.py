@@ -163,3 +163,21 @@ print(dict(found.components)["parameters"], found.peak, "numpy" in sys.modules,
     rest = 405_853_388_800 - projections
     assert int(parameters) == pytest.approx(4 * (rest / 128 + projections / 8), rel=0.01)
     assert int(peak) > 3 * int(parameters) and numpy == "False" and int(values) < 150
+
+
+def test_training_of_a_recipe():
+    from netwright.ir.recipe import Data, Recipe, Train
+    from netwright.ir.recipe_optimizer import Chosen, Group, Optimizer, Transformation
+
+    recipe = Recipe(
+        Data("text", "a.txt"),
+        train=Train(ema=0.9),
+        optimizer=Optimizer("adamw", after=(Transformation("trace", (("decay", 0.9),)),)),
+        groups=(("still", Group(("gpt.embed",), name="sgd")),),
+    )
+    chosen = Chosen(frozen=("gpt.norm",), groups=(("still", ("gpt.embed",)),))
+    training = Training.of(recipe, chosen)
+    assert training.functions("gpt.blocks.mlp.up") == (("adamw", ()), ("trace", (("decay", 0.9),)))
+    assert training.functions("gpt.embed")[-1][0] == "sgd"
+    assert training.frozen == ("gpt.norm",) and training.ema
+    assert report(training).peak > report().peak
