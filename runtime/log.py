@@ -65,15 +65,19 @@ class Log:
         sync(self._file)
 
     def close(self) -> None:
-        """Have the rest in the file. RunError if the disk does not take it."""
+        """Have the rest in the file.
+
+        RunError if the disk does not take it, unless another error is on its way already.
+        """
         if self._board is not None:
             self._board.close()
         try:
             self._file.close()
         except OSError as error:
-            raise RunError(
-                f"the last rows of {self._file.name} cannot be written: {error.strerror}."
-            ) from None
+            if error.__context__ is None:
+                raise RunError(
+                    f"the last rows of {self._file.name} cannot be written: {error.strerror}."
+                ) from None
 
     def evaluated(self, step: int) -> bool:
         """Whether the rows found at the start hold an evaluation of this step."""
