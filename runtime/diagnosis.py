@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .errors import RunError
 from .job import Job
 from .nonfinite import Origin, Range, first_nonfinite
 from .places import Place, Source, is_backward
@@ -35,6 +36,13 @@ def before(state: TrainState, row: Mapping[str, Any]) -> TrainState:
     if "loss_scale" in row:
         scale = scale._replace(value=jnp.full_like(scale.value, row["loss_scale"]))
     return state._replace(step=state.step - 1, scale=scale)
+
+
+FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RunError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What may go wrong while a step is looked into: a help that fails must not end a run that goes on."""
 
 
 def diagnose(
@@ -73,10 +81,9 @@ def told(
     if origin.equation is None:
         names = [*leaves_by_path(state), *(("batch", name) for name in sorted(batch))]
         name = names[origin.given]
-        return [
-            f"{'.'.join(name[1:])} ({name[0]}) is not finite before the step begins:"
-            f" {_numbers(origin.results[0])}"
-        ]
+        what = f"{'.'.join(name[1:])} ({name[0]})"
+        numbers = _numbers(origin.results[0])
+        return [f"{what} is not finite before the step begins: {numbers}"]
     eqn = origin.equation
     turned = is_backward(eqn) or any(is_backward(outer) for outer in origin.outer)
     where = "in the backward pass" if turned else ""
@@ -222,5 +229,5 @@ def look(
     try:
         found = traced(diagnose) if traced else diagnose
         return found(job, before(state, row), batch, step, folder)
-    except Exception as error:  # a help that fails must not end a run that goes on
+    except FAILURES as error:
         return [f"step {step} could not be looked into: {type(error).__name__}: {error}"]
