@@ -42,7 +42,7 @@ FAILURES = (
     ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RunError, RuntimeError,
     TypeError, ValueError,
 )  # fmt: skip
-"""What may go wrong while a step is looked into: a help that fails must not end a run that goes on."""
+"""What may go wrong while a step is looked into, which must not end a run that goes on."""
 
 
 def diagnose(
