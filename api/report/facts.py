@@ -52,7 +52,7 @@ class Point:
     Attributes:
         name: of a stock policy, or "".
         bytes: at the peak.
-        share: of the step's time that goes into computing again.
+        share: the time of second runs, of that of a step without any.
         stock: whether it is a policy of JAX or MaxText.
         chosen: whether it is this plan.
     """

@@ -157,17 +157,17 @@ function frontier() {
     draw(svg, "text", { x: x(n), y: height - bottom + 20, "text-anchor": "middle" }, bytes(n));
   }
   draw(svg, "text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, "peak of memory");
-  draw(svg, "text", { x: left - 60, y: 14 }, "recomputed, of the step's time");
+  draw(svg, "text", { x: left - 60, y: 14 }, "time of second runs, of that of a step without any");
   const sorted = [...points].sort((a, b) => a.bytes - b.bytes);
   const path = sorted.map((p, i) => (i ? `H${x(p.bytes)}V${y(p.share)}` : `M${x(p.bytes)},${y(p.share)}`)).join("");
   draw(svg, "path", { d: path, fill: "none", stroke: "var(--kept)", "stroke-width": 2 });
   for (const p of points) {
     const dot = draw(svg, "circle", { cx: x(p.bytes), cy: y(p.share), r: p.chosen ? 8 : 3.5, fill: "var(--kept)", stroke: "var(--card)", "stroke-width": p.chosen ? 2 : 0 });
-    tip(dot, `${bytes(p.bytes)}, ${percent(p.share)} recomputed`, p.name || "a plan between");
+    tip(dot, `${bytes(p.bytes)}, ${percent(p.share)} longer`, p.name || "a plan between");
   }
   for (const p of stock) {
     const dot = draw(svg, "circle", { cx: x(p.bytes), cy: y(p.share), r: 5, fill: "var(--card)", stroke: "var(--loss)", "stroke-width": 2 });
-    tip(dot, p.name, `${bytes(p.bytes)}, ${percent(p.share)} recomputed`);
+    tip(dot, p.name, `${bytes(p.bytes)}, ${percent(p.share)} longer`);
   }
   // Labels where there is room; what has none says its name when it is pointed at.
   const taken = all.map((p) => [x(p.bytes) - 6, y(p.share) - 6, x(p.bytes) + 6, y(p.share) + 6]);

@@ -45,7 +45,7 @@ def _figures(
     rows = [
         ("peak on each device", size_text(peak), over),
         (f"of {size_text(budget)}", f"{peak / budget:.0%}", over),
-        ("of the step's time is second runs", f"{planned.share:.1%}", False),
+        ("longer than without second runs", f"{planned.share:.1%}", False),
         ("a step takes about", time_text(planned.seconds + planned.chosen.again), False),
     ]
     parts = planned.plan.microbatches
