@@ -43,6 +43,14 @@ class SourceFile:
         return found[-1] if found else None
 
 
+NO_MODELS = {
+    ".json": "a file of JSON, such as a plan",
+    ".py": "Python, whose decorated functions `netwright.load` takes",
+    ".toml": "a file of TOML, such as a recipe",
+}
+"""Files that are taken for models by mistake, by their endings, and what they are."""
+
+
 def load(path: Path, diagnostics: Diagnostics, name: str | None = None) -> SourceFile | None:
     """Read and parse a model file with all that it imports; None if that was not possible.
 
@@ -61,6 +69,14 @@ def loads(text: str, diagnostics: Diagnostics, name: str = "model.nw") -> Source
 
 def read(path: Path, diagnostics: Diagnostics, name: str) -> str | None:
     """The text of a model file, which messages call `name`; None if it cannot be read."""
+    if path.suffix in NO_MODELS and path.is_file():
+        beside = sorted(p.name for p in path.parent.glob("*.nw"))
+        diagnostics.error(
+            "no-model-file",
+            f"{name} is {NO_MODELS[path.suffix]}, and no model",
+            help=f"{path.parent / beside[0]}" if beside else "name a model file (*.nw)",
+        )
+        return None
     try:
         raw = path.read_bytes() if path.stat().st_size <= LARGEST else None
     except OSError as error:

@@ -80,6 +80,13 @@ def test_a_folder_called_like_a_model(tmp_path, update_golden, monkeypatch):
     compare(said(["empty"]), GOLDEN / "file-folder-model.txt", update_golden)
 
 
+def test_a_recipe_given_for_a_model(tmp_path, update_golden, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.toml").write_text('[data]\nkind = "text"\n')
+    Path("net.nw").write_text("")
+    compare(said(["recipe.toml"]), GOLDEN / "file-recipe.txt", update_golden)
+
+
 def test_an_import_that_leads_outside(tmp_path, update_golden, monkeypatch):
     inside = tmp_path / "inside"
     inside.mkdir()
