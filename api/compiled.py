@@ -14,9 +14,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from types import ModuleType
 from typing import Any
 
+from .emitted import from_source
 from .ir.diagnostics import Diagnostic, InputError
 
 ORACLE: dict[str, str | bool] = {
@@ -100,8 +100,7 @@ def _compiled(job: Mapping[str, Any], target: str) -> int:
     from .runtime.settings import Settings
     from .runtime.step import build
 
-    emitted = ModuleType("emitted")
-    exec(compile(job["source"], "model.py", "exec"), emitted.__dict__)
+    emitted = from_source("model", job["source"])
     optimizer = optax.chain(
         *(
             getattr(optax, name)(*((1e-3,) if name in OPTIMIZERS else ()), **options)

@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .emitted import from_source
 from .formats import Leaf, Weights, shown
 from .ir.diagnostics import Diagnostic, InputError
 from .weights import flat, mapped
@@ -118,8 +118,7 @@ def _shapes(files: ProgramFiles) -> tuple[dict[tuple[str, ...], Any], dict[tuple
     """Shapes and dtypes of the parameters and of the states of a program, by path."""
     import jax
 
-    model = ModuleType("model")
-    exec(compile(files.model, "model.py", "exec"), vars(model))
+    model = from_source("model", files.model)
     params = jax.eval_shape(lambda: model.init_params(jax.random.key(0)))
     states = jax.eval_shape(model.init_state)
     both = (flat(tree, "\0") for tree in (params, states))

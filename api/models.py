@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import driver
+from .emitted import from_file
 
 if TYPE_CHECKING:
     from .frontend.builder.layers import PythonLayer
@@ -161,14 +161,14 @@ def _load(folder: Path) -> tuple[ModuleType, Any]:
     from . import runtime
 
     unique = folder.name.replace("-", "_")
-    model = _module(f"{unique}_model", folder / "model.py")
+    model = from_file(f"{unique}_model", folder / "model.py")
     # train.py says `import model` and `from runtime import …`; for that moment the names mean
     # these.
     with _IMPORTING:
         saved = {name: sys.modules.get(name) for name in ("model", "runtime")}
         sys.modules["model"], sys.modules["runtime"] = model, runtime
         try:
-            train = _module(f"{unique}_train", folder / "train.py")
+            train = from_file(f"{unique}_train", folder / "train.py")
         finally:
             for name, module in saved.items():
                 if module is None:
@@ -176,11 +176,3 @@ def _load(folder: Path) -> tuple[ModuleType, Any]:
                 else:
                     sys.modules[name] = module
     return model, train.JOB
-
-
-def _module(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import signal
+from collections import Counter
 
 import pytest
 
@@ -11,6 +12,19 @@ def pytest_addoption(parser):
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite golden files instead of comparing"
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before slow tests are taken out
+def pytest_collection_modifyitems(items):
+    """Of the cases of a test that is `sampled(n)`, all but every n-th are slow."""
+    seen = Counter()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None:
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[name] += 1
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def test_emission_is_the_same_under_any_hash_seed(example, tmp_path):
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.slow
 def test_the_loss_can_be_differentiated_and_mapped(small):
     import jax
     import jax.numpy as jnp

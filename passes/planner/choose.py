@@ -32,7 +32,7 @@ MOST_PARTS = 64
 LOSS_PARTS = 16
 """Into how many parts the work on logits is cut, where it is."""
 
-Compile = Callable[[Plan], Module]
+Apply = Callable[[Plan], Module]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Planned:
 
 
 def choose(
-    compile: Compile,
+    apply: Apply,
     plan: Plan,
     training: Training,
     device: Hardware,
@@ -114,7 +114,7 @@ def choose(
     """The best plan within a budget.
 
     Args:
-        compile: applies a plan to the module.
+        apply: applies a plan to the module.
         plan: what is decided already; its own decisions on what is kept are not used.
         training: optimizer and the like.
         budget: bytes per device.
@@ -126,13 +126,13 @@ def choose(
     Raises:
         InputError: a free size has no value.
     """
-    best = _best(compile, replace(plan, remat=()), training, device, budget, short)
+    best = _best(apply, replace(plan, remat=()), training, device, budget, short)
     for key in () if plan.loss_chunks else cuts:
         if best.fits and best.chosen.again == 0:
             break
         reason = "whole it would take much of the peak; its parts are made again one by one"
         cut = replace(plan, remat=(), loss_chunks=(Decision(key, LOSS_PARTS, reason),))
-        other = _best(compile, cut, training, device, budget, short)
+        other = _best(apply, cut, training, device, budget, short)
         if (other.fits, -_time(other)) > (best.fits, -_time(best)) or (
             not best.fits and other.report.peak < best.report.peak
         ):
@@ -141,7 +141,7 @@ def choose(
     for parts in _more(plan.microbatches, batch):
         if best.fits and best.chosen.again == 0:
             break
-        other = _best(compile, replace(bare, microbatches=parts), training, device, budget, short)
+        other = _best(apply, replace(bare, microbatches=parts), training, device, budget, short)
         if other.fits and (not best.fits or _time(other) < _time(best) * (1 - GAIN)):
             best = other
         elif best.fits:
@@ -165,14 +165,14 @@ def _more(parts: int, batch: int) -> Iterable[int]:
 
 
 def _best(
-    compile: Compile,
+    apply: Apply,
     plan: Plan,
     training: Training,
     device: Hardware,
     budget: int,
     short: int,
 ) -> Planned:
-    module = compile(plan)
+    module = apply(plan)
     graph = build(module, plan, training.frozen)
     blocks = tuple(_blocks(graph, device))
     measure = _Measure(module, plan, training, device, graph, blocks)

@@ -365,6 +365,7 @@ def test_decay_leaves_out_small_parameters_even_where_they_are_stacked(tmp_path,
     assert float(left["norm"]["scale"][0, 0]) < 1 and float(left["bias"][0]) < 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_builds_and_updates(name, tmp_path, monkeypatch):
     recipe = text(

@@ -60,6 +60,7 @@ def mutate(text: str, rng: random.Random) -> str:
     return "".join(words)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_slip_is_taken_or_told(chunk, tmp_path):
     rng = random.Random(chunk)

@@ -29,6 +29,7 @@ CASES = register_cases(
 )  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_ops(case, check):

@@ -162,6 +162,7 @@ CASES = register_cases(
 )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_ops(case, check):

@@ -81,6 +81,7 @@ CASES += register_cases(
 )  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case, check):
@@ -107,6 +108,7 @@ def draw(case: Case, dtype: str = "float32") -> np.ndarray:
     return np.asarray(found.astype(jnp.float32), np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("op", "variance"),
     [

@@ -365,6 +365,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_equals_its_reference(layer, equal):
     equal(layer)

@@ -186,6 +186,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_equals_flax(layer, equal):
     equal(layer)

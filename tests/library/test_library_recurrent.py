@@ -325,6 +325,7 @@ def drawn(key, p=0.5, shape=(), **_):
     return jnp.asarray(np.random.default_rng(0).random(tuple(shape)) < p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["GRU", pytest.param("LSTM", marks=pytest.mark.slow)])
 def test_dropout_between_levels_is_that_of_flax(cell, monkeypatch):
     """Between levels and nowhere else, where both draw the same."""

@@ -210,6 +210,7 @@ LAYERS = [
 SLOW = ("transformer.Encoder", "transformer.Decoder", "transformer.EncoderDecoder")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "layer",
     [pytest.param(x, id=x.name, marks=[pytest.mark.slow] * (x.name in SLOW)) for x in LAYERS],

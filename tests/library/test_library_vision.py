@@ -519,6 +519,7 @@ def marked(layer):
     return pytest.param(layer, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("layer", [marked(one) for one in LAYERS])
 def test_equals_flax(layer, equal):
     equal(layer)

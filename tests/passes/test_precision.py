@@ -229,6 +229,7 @@ def test_the_meaning_stays(name, train):
 # Emitted programs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "policy"),
     [

@@ -62,6 +62,7 @@ def test_no_value_has_the_classes_and_the_whole_sequence():
     assert {"/logits"} <= {f"/{r.label}" for o in loop.regions[0].ops for r in o.results}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parts", [pytest.param(2, marks=pytest.mark.slow), 4, pytest.param(16, marks=pytest.mark.slow)]
 )

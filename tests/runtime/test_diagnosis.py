@@ -171,8 +171,8 @@ def test_a_skipped_step_is_looked_into_from_its_own_state(program, tmp_path, cap
         def stream(self, rows):
             return Steps(self, rows)
 
-        def part(self, step, rows):
-            batch = self._source.part(step, rows)
+        def batch(self, step):
+            batch = self._source.batch(step)
             return {**batch, "size": batch["size"] * (step not in (2, 3))}
 
     job = dataclasses.replace(
@@ -190,7 +190,7 @@ def test_a_skipped_step_is_looked_into_from_its_own_state(program, tmp_path, cap
     plain = job.build()
     state = plain.init(0)
     for step in range(4):
-        batch = job.data().part(step, slice(None))
+        batch = job.data().batch(step)
         state, _ = plain.step(state, plain.put_batch(batch))
     jax.tree.map(np.testing.assert_array_equal, result.state, state)
 

@@ -64,6 +64,7 @@ def test_killed_at_a_step_and_resumed_it_ends_the_same(program, signal, code):
     assert without_times(rows(program / "run")) == without_times(rows(program / "other"))
 
 
+@pytest.mark.slow
 def test_killed_before_its_first_checkpoint(program):
     assert call(program, "--run", "other", AT="2", SIGNAL="9").returncode == -9
     assert call(program, "--run", "other", "--resume").returncode == 0

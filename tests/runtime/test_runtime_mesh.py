@@ -102,6 +102,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_are_as_one(npz, tmp_path):
     code = SHARDED.format(here=str(HERE), tmp=str(tmp_path / "runs"), npz=str(npz[0]))
     flags = "--xla_force_host_platform_device_count=8"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import tiny_lm
 from netwright.runtime import data
 from netwright.runtime.evaluate import Evaluator
@@ -160,6 +161,7 @@ def test_an_optimizer_may_ask_for_the_loss():
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_schedule_free_parameters_are_evaluated_where_they_are_averaged():
     free = optax.contrib.schedule_free_sgd(0.5)
     for optimizer in (

@@ -189,6 +189,7 @@ def grain_data(kind, shard=0, shards=1, rows=8):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dataset", "loader"])
 @settings(max_examples=5, deadline=None)
 @given(stops=st.lists(st.integers(0, 4), max_size=3), shards=st.sampled_from([1, 2]))
