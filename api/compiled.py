@@ -95,15 +95,18 @@ def _main() -> None:
 def _compiled(job: Mapping[str, Any], target: str) -> int:
     import jax
     import optax
+    import optax.contrib
 
-    from .ir.optimizers import OPTIMIZERS
+    from .ir.optimizers import CONTRIB, OPTIMIZERS
     from .runtime.settings import Settings
     from .runtime.step import build
 
     emitted = from_source("model", job["source"])
     optimizer = optax.chain(
         *(
-            getattr(optax, name)(*((1e-3,) if name in OPTIMIZERS else ()), **options)
+            getattr(optax.contrib if name in CONTRIB else optax, name)(
+                *((1e-3,) if name in OPTIMIZERS else ()), **options
+            )
             for name, options in job["optimizer"]
         )
     )

@@ -266,7 +266,7 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
     report, plan = planned.report, planned.plan
     budget = size_text(planned.budget)
     sizes = ", ".join(f"{n} = {s}" for n, s in plan.sizes)
-    optimizer = ", ".join(name for name, _ in question.training.optimizer)
+    optimizer = ", ".join(name for name, _ in question.training.functions(""))
     devices = f"{plan.mesh.size()} x " if plan.mesh.size() > 1 else ""
     lines = [
         f"{question.module.name} on {devices}{planned.device.name}, {budget} a device: {sizes}, "

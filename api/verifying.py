@@ -128,7 +128,7 @@ def _job(question: Question, plan: Plan, depths: dict[str, int]) -> Job:
     training = question.training
     return Job(
         ModelWriter(done, plan, "model.nw").write(),
-        tuple((name, dict(options)) for name, options in training.optimizer),
+        tuple((name, dict(options)) for name, options in training.functions("")),
         inputs,
         plan.microbatches,
         plan.precision.policy == "float16",

@@ -49,7 +49,7 @@ _FORMS: dict[str, Form] = {
     ),
     **dict.fromkeys(("warmup_steps", "transition_begin", "key"), Whole(0)),
     **dict.fromkeys(("pct_start", "pct_final"), Real(over=0.0, below=1.0)),
-    "ns_coeffs": Either((Word(("muon", "dion")), Many(Real(), 3))),
+    "ns_coeffs": Either((Word(("standard", "dion")), Many(Real(), 3))),
     "preconditioning": Word(("frobenius", "spectral", "aol", "schatten")),
     "variant": Word(("sps", "sps+")),
     "mode": Word(("hard", "smooth", "refined")),

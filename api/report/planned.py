@@ -19,7 +19,7 @@ def report(question: Question, planned: Planned, verified: Verified | None = Non
     """The page, as HTML."""
     plan = planned.plan
     sizes = ", ".join(f"{name} = {size}" for name, size in plan.sizes)
-    optimizer = ", ".join(name for name, _ in question.training.optimizer)
+    optimizer = ", ".join(name for name, _ in question.training.functions(""))
     devices = f"{plan.mesh.size()} × " if plan.mesh.size() > 1 else ""
     found = facts(
         compile_module(question.module, plan),

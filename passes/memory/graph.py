@@ -6,24 +6,25 @@ is checkpointed as one: the body of a `repeat` or `scan`, seen once whatever the
 with its calls inlined; the first unit is the rest, in which each loop is one node. Copies side by
 side (`each`) are inlined, with all copies counted.
 
-What a gradient keeps follows from the registry, op by op, as `jax.grad` would keep it: a value and
-its reshape are two, since JAX does not know that they are one.
+What gradients flow through, and what they keep, is added at the end (`gradients`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 
-from ...ir.core import BYTES, Dim, Instance, Module, Op, Region, Type, Value, Variant, join, walk
+from ...ir.core import Dim, Instance, Module, Op, Region, Value, Variant, join, walk
 from ...ir.diagnostics import Diagnostic, InputError
 from ...ir.facts import known_values
-from ...ir.placement import Axes, value_rules, variable_rules
+from ...ir.placement import value_rules, variable_rules
 from ...ir.plan import Plan
-from ...ir.registry import keeps, lookup
+from ...ir.registry import lookup
 from ...ir.signature import callee, carried
+from .drafts import Body, Draft
+from .gradients import finished
+from .layouts import Layouts, Spread, as_seen, axes_of
 from .units import Backward, Graph, Node, Unit, backward, residuals, shared
 
 __all__ = ["Backward", "Graph", "Node", "Unit", "backward", "build", "residuals", "shared"]
@@ -59,49 +60,6 @@ def build(module: Module, plan: Plan, frozen: Iterable[str] = ()) -> Graph:
     return _Builder(module, plan, sizes, frozenset(frozen)).build()
 
 
-Spread = dict[Dim, Axes]
-"""Dims that are spread, each with its mesh axes."""
-
-
-@dataclass
-class _Draft:
-    """A node under construction, with what is still needed of its op.
-
-    Attributes:
-        types: of the operands.
-        spread: how dims of its operands and results lie along the mesh.
-        tangent: whether it depends on what is trained, smoothly.
-        reached: whether the loss depends on it, smoothly.
-        varies: whether it differs from copy to copy of the unit.
-        copies: how many of it lie side by side.
-    """
-
-    node: Node
-    op: Op | None = None
-    types: tuple[Type, ...] = ()
-    spread: Spread = field(default_factory=dict)
-    tangent: bool = False
-    reached: bool = False
-    varies: bool = False
-    copies: int = 1
-
-
-@dataclass
-class _Body:
-    """A unit under construction."""
-
-    path: str
-    kind: str
-    copies: int = 1
-    nodes: list[_Draft] = field(default_factory=list)
-    results: tuple[int, ...] = ()
-    arguments: tuple[int, ...] = ()
-    carried: tuple[tuple[int, int], ...] = ()
-    dealt: tuple[int, ...] = ()
-    keeps: tuple[str, ...] | None = None
-    offloads: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True)
 class _Frame:
     """A body that is being inlined.
@@ -130,63 +88,27 @@ def _frame(instance: Instance, variant: Variant, copies: int = 1) -> _Frame:
 class _Builder:
     def __init__(self, module: Module, plan: Plan, sizes: dict[str, int], frozen: frozenset[str]):
         self.module, self.plan, self.sizes, self.frozen = module, plan, sizes, frozen
-        self.mesh = dict(plan.mesh.axes)
-        self.bodies: list[_Body] = []
-        self._sizes: dict[Dim, int] = {}
+        self.layouts = Layouts(plan, sizes)
+        self.bodies: list[Body] = []
 
     def build(self) -> Graph:
         root = self.module.instances[0]
         variant = root.variants[0]
-        body = _Body("", "entry")
+        body = Body("", "entry")
         self.bodies.append(body)
         frame = _frame(root, variant)
         for value in variant.inputs:
-            frame.spread[value.id] = self.ruled(root.path, value)
+            frame.spread[value.id] = self.layouts.ruled(root.path, value)
             given = frame.spread[value.id]
             frame.names[value.id] = self.argument(body, root.path, value, given, False, True)
         body.arguments = tuple(frame.names.values())
         self.ops(body, frame, variant.ops)
         body.results = tuple(frame.names[r.value] for r in variant.results)
-        self.reach(body, {i: True for i in range(len(body.results))})
-        units = list(map(self.finished, self.bodies))
-        for index in reversed(range(len(units))):  # inner loops come after those around them
-            units[index] = _with_loops(units[index], units)
-        return Graph(tuple(units), tuple(sorted(self.sizes.items())))
-
-    # Sizes.
-
-    def bytes(self, type_: Type, axes: Iterable[str]) -> int:
-        """Bytes per device of an array that lies along some axes of the mesh."""
-        whole = BYTES[type_.dtype]
-        for dim in type_.dims:
-            if dim not in self._sizes:
-                self._sizes[dim] = dim.size.evaluate(self.sizes)
-            whole *= self._sizes[dim]
-        return -(-whole // self.parts(axes))
-
-    def parts(self, axes: Iterable[str]) -> int:
-        return prod(self.mesh[a] for a in set(axes)) if self.mesh else 1
-
-    def ruled(self, path: str, value: Value) -> Spread:
-        """How an argument of the entry lies along the mesh."""
-        if not self.mesh:
-            return {}
-        rules = value_rules(self.plan, path, value.label)
-        return {d: rules.axes(d) for d in value.type.dims if rules.axes(d)}
-
-    def along(self, type_: Type, *spreads: Spread) -> Spread:
-        """How a value lies along the mesh that is made of others: no axis twice."""
-        found: Spread = {}
-        taken: set[str] = set()
-        for dim, axes in (item for spread in spreads for item in spread.items()):
-            if dim in type_.dims and dim not in found and not taken.intersection(axes):
-                found[dim] = axes
-                taken.update(axes)
-        return found
+        return Graph(finished(self.bodies, self.layouts), tuple(sorted(self.sizes.items())))
 
     # Nodes.
 
-    def add(self, body: _Body, draft: _Draft) -> int:
+    def add(self, body: Body, draft: Draft) -> int:
         id = len(body.nodes)
         first = draft.node.first
         draft.node = replace(draft.node, id=id, first=id if first < 0 else first)
@@ -195,7 +117,7 @@ class _Builder:
 
     def argument(
         self,
-        body: _Body,
+        body: Body,
         path: str,
         value: Value,
         spread: Spread,
@@ -203,12 +125,12 @@ class _Builder:
         varies: bool,
     ) -> int:
         key = f"{path}/{value.label}" if value.label else ""
-        size = self.bytes(value.type, _axes(spread))
+        size = self.layouts.bytes(value.type, axes_of(spread))
         node = Node(0, key, "argument", "input", dtype=value.type.dtype, bytes=size)
         flows = tangent and value.type.kind == "float"
-        return self.add(body, _Draft(node, tangent=flows, varies=varies))
+        return self.add(body, Draft(node, tangent=flows, varies=varies))
 
-    def ops(self, body: _Body, frame: _Frame, ops: Iterable[Op]) -> None:
+    def ops(self, body: Body, frame: _Frame, ops: Iterable[Op]) -> None:
         for op in ops:
             if op.name in ("param", "state"):
                 frame.names[op.result.id] = self.variable(body, frame, op)
@@ -227,7 +149,7 @@ class _Builder:
 
     def stand_for(
         self,
-        body: _Body,
+        body: Body,
         frame: _Frame,
         op: Op,
         ids: Iterable[int],
@@ -241,7 +163,7 @@ class _Builder:
         """
         for value, id in zip(op.results, ids, strict=True):
             frame.names[value.id] = inner.names[id]
-            frame.spread[value.id] = _as_seen(inner.spread.get(id, {}), dims)
+            frame.spread[value.id] = as_seen(inner.spread.get(id, {}), dims)
             if id in inner.mapped or (op.name == "call" and frame.copies > 1):
                 frame.mapped.add(value.id)
             draft = body.nodes[inner.names[id]]
@@ -250,7 +172,7 @@ class _Builder:
                 also = (*draft.node.also, key) if draft.node.key else ()
                 draft.node = replace(draft.node, key=draft.node.key or key, also=also)
 
-    def variable(self, body: _Body, frame: _Frame, op: Op) -> int:
+    def variable(self, body: Body, frame: _Frame, op: Op) -> int:
         path = join(frame.instance.path, op["child"]) if op["child"] else frame.instance.path
         key = join(path, op["name"])
         type_ = op.result.type
@@ -259,7 +181,7 @@ class _Builder:
         )
         stored: set[str] = set()
         here: set[str] = set()
-        if self.mesh:
+        if self.layouts.mesh:
             rules, used = (
                 variable_rules(self.plan, path, op["name"]),
                 value_rules(self.plan, path, ""),
@@ -274,15 +196,15 @@ class _Builder:
             return known
         node = Node(
             0, key, op.name, op.name, "structure", dtype=type_.dtype,
-            bytes=self.bytes(type_, here) * frame.copies,
-            stored=self.bytes(type_, stored) * frame.copies, place=_place(op),
+            bytes=self.layouts.bytes(type_, here) * frame.copies,
+            stored=self.layouts.bytes(type_, stored) * frame.copies, place=_place(op),
         )  # fmt: skip
         parts = key.split(".")
         around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
         trained = op.name == "param" and type_.kind == "float" and not around & self.frozen
-        return self.add(body, _Draft(node, tangent=trained, varies=body.kind == "repeat"))
+        return self.add(body, Draft(node, tangent=trained, varies=body.kind == "repeat"))
 
-    def plain(self, body: _Body, frame: _Frame, op: Op) -> None:
+    def plain(self, body: Body, frame: _Frame, op: Op) -> None:
         """An op that computes something."""
         definition, path = lookup(op.name), frame.instance.path
         operands = tuple(frame.names[i] for i in op.operands)
@@ -295,15 +217,15 @@ class _Builder:
         around = [frame.spread.get(i, {}) for i in op.operands]
         if op.name == "constrain":
             around = [dict(op["placement"])]
-        spreads = [self.along(v.type, *around) for v in op.results]
+        spreads = [self.layouts.along(v.type, *around) for v in op.results]
         sizes = [
-            self.bytes(v.type, _axes(found)) * copies
+            self.layouts.bytes(v.type, axes_of(found)) * copies
             for v, found in zip(op.results, spreads, strict=True)
         ]
         flops = 0
         if definition.flops is not None:
             count = definition.flops(types, op).evaluate(self.sizes)
-            flops = count * copies // self.parts(_axes(*around))
+            flops = count * copies // self.layouts.parts(axes_of(*around))
         view = op.name in VIEWS or (op.name == "cast" and types[0].dtype == op["dtype"])
         stored = 0
         if given and given[0].node.stored and (view or op.name == "cast"):
@@ -316,7 +238,7 @@ class _Builder:
             alias_of=given[0].node.root if view else None,
         )  # fmt: skip
         whole = {d: a for found in around for d, a in found.items()}
-        draft = _Draft(plain, op, types, whole, tangent, varies=varies, copies=copies)
+        draft = Draft(plain, op, types, whole, tangent, varies=varies, copies=copies)
         if not op.results:
             self.add(body, draft)
         first = -1
@@ -334,17 +256,19 @@ class _Builder:
             if mapped:
                 frame.mapped.add(value.id)
 
-    def call(self, body: _Body, frame: _Frame, op: Op) -> None:
+    def call(self, body: Body, frame: _Frame, op: Op) -> None:
         """A call, or copies side by side, inlined."""
         child, variant, dims = callee(self.module, frame.instance, op)
         back = {outer: inner for inner, outer in dims.items()}
         copies = frame.copies
         if op.name == "each":
-            copies *= -(-op["along"].size.evaluate(self.sizes) // self.parts(op.get("spread", ())))
+            copies *= -(
+                -op["along"].size.evaluate(self.sizes) // self.layouts.parts(op.get("spread", ()))
+            )
         inner = _frame(child, variant, copies)
         for index, (value, id) in enumerate(zip(variant.inputs, op.operands, strict=True)):
             inner.names[value.id] = frame.names[id]
-            inner.spread[value.id] = _as_seen(frame.spread.get(id, {}), back)
+            inner.spread[value.id] = as_seen(frame.spread.get(id, {}), back)
             if id in frame.mapped or index in op.get("dealt", ()):
                 inner.mapped.add(value.id)
         self.ops(body, inner, variant.ops)
@@ -352,7 +276,7 @@ class _Builder:
 
     # Loops.
 
-    def loop(self, body: _Body, frame: _Frame, op: Op) -> None:
+    def loop(self, body: Body, frame: _Frame, op: Op) -> None:
         """A repeat or scan: one node here for each result, and a unit of its own."""
         along = op["along"].size.evaluate(self.sizes)
         together = 1  # steps that are taken at once
@@ -379,12 +303,12 @@ class _Builder:
             results, ops = tuple(r.value for r in variant.results), variant.ops
             path = inside.path
         tangents = [i is not None and body.nodes[frame.names[i]].tangent for i in given]
-        spreads = [_as_seen(frame.spread.get(i, {}) if i is not None else {}, back) for i in given]
+        spreads = [as_seen(frame.spread.get(i, {}) if i is not None else {}, back) for i in given]
         becomes = set(links.values())
         at = len(self.bodies)
         while True:
             del self.bodies[at:]
-            unit = _Body(path, op.name, along, carried=tuple(links.items()))
+            unit = Body(path, op.name, along, carried=tuple(links.items()))
             unit.keeps, unit.offloads = op.get("keeps"), op.get("offloads", ())
             if together > 1 or parts:
                 unit.keeps = ()  # what is taken in parts keeps nothing
@@ -396,7 +320,7 @@ class _Builder:
                 inner = _frame(inside, variant, frame.copies)
             for position, (value, tangent) in enumerate(zip(values, tangents, strict=True)):
                 varies = position in becomes or position in dealt
-                found = self.along(value.type, spreads[position])
+                found = self.layouts.along(value.type, spreads[position])
                 inner.spread[value.id] = found
                 inner.names[value.id] = self.argument(unit, path, value, found, tangent, varies)
                 if together > 1 and position in dealt:
@@ -416,8 +340,8 @@ class _Builder:
             ]
             wider = {}  # what a copy hands on lies as the next one gets it
             for r, p in links.items():
-                before = self.along(values[p].type, spreads[p])
-                after = self.along(values[p].type, before, inner.spread.get(results[r], {}))
+                before = self.layouts.along(values[p].type, spreads[p])
+                after = self.layouts.along(values[p].type, before, inner.spread.get(results[r], {}))
                 if after != before:
                     wider[p] = after
             if not more and not wider:
@@ -431,115 +355,19 @@ class _Builder:
         ids = tuple(frame.names[i] for i in operands)
         varies = any(body.nodes[i].varies for i in ids) or body.kind == "repeat"
         for value, flow, id in zip(op.results, flows, results, strict=True):
-            spread = self.along(value.type, _as_seen(inner.spread.get(id, {}), dims))
+            spread = self.layouts.along(value.type, as_seen(inner.spread.get(id, {}), dims))
             frame.spread[value.id] = spread
-            size = self.bytes(value.type, _axes(spread))
+            size = self.layouts.bytes(value.type, axes_of(spread))
             key = f"{frame.instance.path}/{value.label}" if value.label else ""
             node = Node(
                 0, key, op.name, "value", "structure", operands=ids, first=first,
                 dtype=value.type.dtype, bytes=size * frame.copies, place=_place(op), unit=at,
             )  # fmt: skip
-            made = self.add(body, _Draft(node, tangent=flow, varies=varies))
+            made = self.add(body, Draft(node, tangent=flow, varies=varies))
             first = made if first < 0 else first
             frame.names[value.id] = made
             if frame.copies > 1:
                 frame.mapped.add(value.id)
-
-    # Gradients.
-
-    def reach(self, body: _Body, results: dict[int, bool]) -> list[bool]:
-        """Mark what the gradient flows through; which arguments it reaches."""
-        results = dict(results)
-        nodes = body.nodes
-        while True:
-            for position, wanted in results.items():
-                if wanted:
-                    draft = nodes[body.results[position]]
-                    draft.reached = draft.tangent
-            for draft in reversed(nodes):
-                node = draft.node
-                if node.unit is not None and node.first == node.id:
-                    group = [d for d in nodes[node.id :] if d.node.first == node.id]
-                    if any(d.reached for d in group):
-                        inner = self.bodies[node.unit]
-                        flags = {i: d.reached for i, d in enumerate(group)}
-                        arguments = self.reach(inner, flags)[-len(node.operands) :]
-                        for id, flag in zip(node.operands, arguments, strict=True):
-                            nodes[id].reached |= flag and nodes[id].tangent
-                elif draft.reached and node.unit is None:
-                    for id in node.operands:
-                        nodes[id].reached |= nodes[id].tangent
-            reached = [nodes[i].reached for i in body.arguments]
-            more = [r for r, a in body.carried if reached[a] and not results.get(r)]
-            if not more:
-                return reached
-            results |= dict.fromkeys(more, True)
-
-    def finished(self, body: _Body) -> Unit:
-        values = tuple(self.settled(body, draft) for draft in body.nodes)
-        names = {
-            d.node.id: d.op["name"] for d in body.nodes if d.op is not None and d.op.name == "name"
-        }
-        stays = lambda wanted: tuple(i for i, n in names.items() if n in wanted)  # noqa: E731
-        saved = None if body.keeps is None else stays((*body.keeps, *body.offloads))
-        return Unit(
-            body.path,
-            body.kind,
-            body.copies,
-            values,
-            body.results,
-            body.arguments,
-            body.carried,
-            body.dealt,
-            saved,
-            stays(body.offloads),
-        )
-
-    def settled(self, body: _Body, draft: _Draft) -> Node:
-        node = replace(draft.node, differentiated=draft.reached, invariant=not draft.varies)
-        if draft.op is None or node.first != node.id:
-            return node
-        last = node.id + max(1, len(draft.op.results))
-        if not any(d.reached for d in body.nodes[node.id : last]):
-            return node
-        wants = tuple(body.nodes[i].tangent for i in node.operands)
-        kept: dict[int, None] = {}
-        internals, hoisted = [], 0
-        mask = draft.op.extra("where")
-        still = mask is not None and not body.nodes[node.operands[mask]].varies
-        for keep in keeps(draft.op, draft.types, wants):
-            if keep.what == "internal":
-                assert keep.type is not None
-                spread = self.along(keep.type, draft.spread)
-                size = self.bytes(keep.type, _axes(spread)) * draft.copies
-                if still and keep.type.dtype == "bool":
-                    hoisted += size
-                else:
-                    internals.append((keep.type.dtype, size))
-            else:
-                id = node.operands[keep.index] if keep.what == "operand" else node.id + keep.index
-                if body.nodes[id].node.kind != "const":
-                    kept[id] = None
-        products = sum(wants) if lookup(draft.op.name).precision == "product" else 0
-        return replace(
-            node,
-            keeps=tuple(kept),
-            internals=tuple(internals),
-            hoisted=hoisted,
-            products=products,
-        )
-
-
-def _axes(*spreads: Spread) -> set[str]:
-    """All mesh axes that are in use."""
-    return {a for spread in spreads for axes in spread.values() for a in axes}
-
-
-def _as_seen(spread: Spread, dims: Mapping[Dim, Dim] | None) -> Spread:
-    """The same across the boundary of a body, where its dims are others."""
-    if dims is None:
-        return spread
-    return {dims[d]: axes for d, axes in spread.items() if d in dims}
 
 
 def _renamed(op: Op) -> dict[Dim, Dim]:
@@ -560,35 +388,6 @@ def _read_around(region: Region) -> tuple[int, ...]:
         found.update(dict.fromkeys(i for i in reads if i not in own))
     found.update(dict.fromkeys(i for i in region.results if i not in own))
     return tuple(found)
-
-
-def _with_loops(unit: Unit, units: list[Unit]) -> Unit:
-    """The unit, with the costs of the loops in it, and what their gradients keep."""
-    values = list(unit.values)
-    for node in unit.values:
-        if node.unit is None or node.first != node.id:
-            continue
-        inner = units[node.unit]
-        group = [v.id for v in unit.values if v.first == node.id]
-        kept: dict[int, None] = {}
-        internals: dict[str, int] = {}
-        if any(unit.values[i].differentiated for i in group):
-            outer = dict(zip(inner.arguments[-len(node.operands) :], node.operands, strict=False))
-            moved = {inner.arguments[a] for _, a in inner.carried}
-            stacks = [(i, d, size * inner.copies) for i, d, size in residuals(inner)]
-            for id, dtype, size in (*stacks, *shared(inner)):
-                if id in outer and id not in moved:
-                    kept[outer[id]] = None  # sliced again, not stacked
-                else:
-                    internals[dtype] = internals.get(dtype, 0) + size
-        values[node.id] = replace(
-            node,
-            flops=inner.copies * sum(v.flops for v in inner.values),
-            traffic=inner.copies * sum(v.traffic for v in inner.values),
-            keeps=tuple(kept),
-            internals=tuple(internals.items()),
-        )
-    return replace(unit, values=tuple(values))
 
 
 def _place(op: Op) -> str:

@@ -20,7 +20,7 @@ from ...ir.placement import stack, variable_rules
 from ...ir.plan import Plan
 from .graph import Graph, Unit, backward, build, residuals, shared
 from .liveness import LoopCost, Program, Walk
-from .optimizer import state_bytes
+from .optimizer import Stored, state_bytes
 
 if TYPE_CHECKING:
     from ...ir.recipe import Recipe
@@ -39,20 +39,42 @@ class Training:
     """What of a recipe decides about memory.
 
     Attributes:
-        optimizer: the optimizer, and the transformations before and after it.
-        groups: the same for groups of parameters, by their paths.
+        optimizer: of the parameters that are in no group.
+        groups: optimizers, and transformations before and after them, of groups of parameters, by
+            their paths.
+        around: transformations before and after these, of all parameters.
         frozen: paths of parameters, or of instances, that are not trained.
         ema: whether an average of the parameters is kept.
+        matrices: paths of the parameters that Muon takes for matrices; None for those of two dims.
+        schedules: bytes that optimizers keep of their schedules.
     """
 
     optimizer: Functions = (("adamw", ()),)
     groups: tuple[tuple[tuple[str, ...], Functions], ...] = ()
+    around: Functions = ()
     frozen: tuple[str, ...] = ()
     ema: bool = False
+    matrices: tuple[str, ...] | None = None
+    schedules: int = 0
 
     def functions(self, path: str) -> Functions:
         """What the parameter at a path is trained with."""
-        return next((f for paths, f in self.groups if path in paths), self.optimizer)
+        inner = next((f for paths, f in self.groups if path in paths), self.optimizer)
+        return (*inner, *self.around)
+
+    def state_bytes(self, params: Iterable[Stored]) -> int:
+        """Bytes per device that optimizers keep for trained parameters."""
+        params = list(params)
+        grouped = {path for paths, _ in self.groups for path in paths}
+        parts = [([p for p in params if p.path in paths], f) for paths, f in self.groups]
+        rest = [p for p in params if p.path not in grouped]
+        if rest or not parts:
+            parts.append((rest, self.optimizer))
+        return self.schedules + sum(
+            state_bytes(name, dict(options), mine, self.matrices)
+            for mine, functions in (*parts, (params, self.around))
+            for name, options in functions
+        )
 
     @staticmethod
     def of(recipe: Recipe, chosen: Chosen | None = None) -> Training:
@@ -61,16 +83,23 @@ class Training:
         Args:
             chosen: which parameters its patterns name in a model; by default it has none.
         """
-        functions = lambda o: tuple(  # noqa: E731
-            (part.name, tuple(part.options)) for part in (*o.before, o, *o.after)
-        )
-        groups = () if chosen is None else chosen.groups
-        table = {name: group for name, group in recipe.groups}
+        from ...ir.recipe_optimizer import Chosen
+
+        chosen = chosen or Chosen()
+        rest = recipe.optimizer
+        groups = dict(recipe.groups)
+        made = [(paths, groups[name].optimizer(rest)) for name, paths in chosen.groups]
+        functions = lambda *parts: tuple((p.name, tuple(p.options)) for p in parts)  # noqa: E731
+        scheduled = [o for _, o in made] + ([rest] if chosen.rest else [])
         return Training(
-            functions(recipe.optimizer),
-            tuple((paths, functions(table[n].optimizer(recipe.optimizer))) for n, paths in groups),
-            () if chosen is None else chosen.frozen,
+            functions(rest),
+            tuple((paths, functions(*o.before, o, *o.after)) for paths, o in made),
+            functions(*rest.before, *rest.after),
+            chosen.frozen,
             recipe.train.ema is not None,
+            tuple(path for path, _ in chosen.matrices) or None,
+            # A count for each optimizer; for its rate and each of its schedules, value and count.
+            sum(4 + 8 * (1 + len(o.schedules)) for o in scheduled),
         )
 
 
@@ -271,12 +300,13 @@ class _Model:
     def state(self) -> dict[str, int]:
         """Bytes per device of what stays from step to step."""
         parts = {"parameters": 0, "optimizer": 0, "averages": 0, "model state": 0}
+        trained = []
         for path, size, shape, split in self.variables("param"):
             parts["parameters"] += size
             if self.trained(path):
-                for name, options in self.training.functions(path):
-                    parts["optimizer"] += state_bytes(name, dict(options), shape, split)
+                trained.append(Stored(path, shape, split))
                 parts["averages"] += size if self.training.ema else 0
+        parts["optimizer"] = self.training.state_bytes(trained)
         parts["model state"] = sum(size for _, size, _, _ in self.variables("state"))
         return parts
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from math import prod
 from types import ModuleType
 
 import jax
@@ -16,48 +15,11 @@ import pytest
 from netwright.backend.model import ModelWriter
 from netwright.driver import pipeline
 from netwright.ir.hardware import hardware
-from netwright.ir.optimizers import CONTRIB, FUNCTIONS, OPTIMIZERS, REQUIRED
 from netwright.ir.plan import Plan, Precision
 from netwright.passes.memory.model import Training, predict
-from netwright.passes.memory.optimizer import state_bytes
 from netwright.runtime.settings import Settings
 from netwright.runtime.step import build
 from programs import EXAMPLES, SMALL
-
-SHAPES = [(256, 512), (3, 200, 300), (7,), (3, 7), (), (130, 2, 140)]
-ODD = ("scale_by_distance_over_gradients", "scale_by_polyak", "reduce_on_plateau")
-OPTIONS = [
-    *((name, {}) for name in sorted(FUNCTIONS) if "galore" not in name and name not in ODD),
-    ("sgd", {"momentum": 0.9}),
-    ("sgd", {"momentum": 0.9, "accumulator_dtype": "bfloat16"}),
-    ("rmsprop", {"momentum": 0.9, "centered": True}),
-    ("adam", {"mu_dtype": "bfloat16"}),
-    ("lion", {"mu_dtype": "bfloat16"}),
-    ("adafactor", {"momentum": 0.9}),
-    ("adafactor", {"factored": False}),
-    ("adafactor", {"min_dim_size_to_factor": 3}),
-]
-
-
-QUICK = ("adafactor", "adamw", "muon", "rmsprop", "sgd", "trace")
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [pytest.param(*o, marks=[pytest.mark.slow] * (o[0] not in QUICK)) for o in OPTIONS],
-    ids=lambda o: str(o),
-)
-def test_optimizer_state_is_what_optax_keeps(name, options):
-    shapes = [s for s in SHAPES if s or "sm3" not in name]
-    params = {str(s): jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes}
-    function = getattr(optax.contrib if name in CONTRIB else optax, name)
-    given = {k: int(k == "k") for k, v in FUNCTIONS[name].items() if v == REQUIRED}
-    rate = (1e-3,) if name in OPTIMIZERS else ()
-    state = jax.eval_shape(function(*rate, **{**given, **options}).init, params)
-    held = sum(prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    ours = sum(state_bytes(name, options, s) for s in shapes)
-    # A step's number, and what optimizers keep for all parameters together.
-    assert held - 16 * len(shapes) <= ours <= held
 
 
 def report(training=Training(), **changes):  # noqa: B008
@@ -70,7 +32,7 @@ def test_a_report():
     found = report()
     parts = dict(found.components)
     assert found.peak == sum(parts.values()) == max(m.bytes for m in found.timeline)
-    assert parts["optimizer"] == 2 * parts["parameters"]
+    assert parts["optimizer"] == 2 * parts["parameters"] + 4
     assert found.seconds > 0 and found.recomputed == 0
     assert sum(k.bytes for k in found.kept) <= parts["kept"]
     names = {m.name for m in found.timeline}
@@ -178,6 +140,6 @@ def test_training_of_a_recipe():
     chosen = Chosen(frozen=("gpt.norm",), groups=(("still", ("gpt.embed",)),))
     training = Training.of(recipe, chosen)
     assert training.functions("gpt.blocks.mlp.up") == (("adamw", ()), ("trace", (("decay", 0.9),)))
-    assert training.functions("gpt.embed")[-1][0] == "sgd"
+    assert training.functions("gpt.embed") == (("sgd", ()), ("trace", (("decay", 0.9),)))
     assert training.frozen == ("gpt.norm",) and training.ema
     assert report(training).peak > report().peak
