@@ -371,9 +371,11 @@ def sample(
 )
 @click.option("--device", metavar="NAME", help="h100, v5e, … or a TOML file; by default h100.")
 @click.option("--optimizer", default="adamw", show_default=True, metavar="NAME", help="Of a MODEL.")
+@click.option("--precision", metavar="POLICY", help="Of a MODEL; by default float32.")
 @click.option(
-    "--precision", default="float32", show_default=True, metavar="POLICY", help="Of a MODEL."
-)
+    "--plan", "plan_file", type=existing, metavar="FILE",
+    help="What is decided for a MODEL: a plan.json with sizes, mesh or precision.",
+)  # fmt: skip
 @click.option(
     "--verify",
     is_flag=False,
@@ -392,7 +394,8 @@ def plan(
     memory: str | None,
     device: str | None,
     optimizer: str,
-    precision: str,
+    precision: str | None,
+    plan_file: Path | None,
     verify: str | None,
     as_json: bool,
     html: Path | None,
@@ -410,9 +413,7 @@ def plan(
     from . import planning
 
     if str(paths[0]) == "diff" and len(paths) == 3:
-        from .ir.plan import Plan
-
-        a, b = (Plan.from_json(p.read_text(), str(p)) for p in paths[1:])
+        a, b = map(planning.read_plan, paths[1:])
         lines = planning.difference(a, b)
         click.echo("\n".join(lines) if lines else "nothing differs")
         return
@@ -422,8 +423,9 @@ def plan(
     if planning.has_recipe(path):
         question = planning.of_folder(path, dict(settings), memory, device)
     else:
+        decided = planning.read_plan(plan_file) if plan_file is not None else None
         question = planning.of_model(
-            path, dict(settings), memory, device, entry, optimizer, precision
+            path, dict(settings), memory, device, entry, optimizer, precision, decided
         )
     found = None
     if verify is None:

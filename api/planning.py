@@ -158,9 +158,13 @@ def of_model(
     device: str | None = None,
     entry: str | None = None,
     optimizer: str = "adamw",
-    precision: str = "float32",
+    precision: str | None = None,
+    decided: Plan | None = None,
 ) -> Question:
     """The question of a model file: its free dims are given with the settings.
+
+    Args:
+        decided: sizes, a mesh and a precision, where the others do not say otherwise.
 
     Raises:
         InputError: everything that is wrong, and free dims without a size, by name.
@@ -169,8 +173,9 @@ def of_model(
     from .ir.plan import POLICIES
     from .passes.memory.model import Training
 
+    decided = decided or Plan()
     free = load(path, {}, entry).module.free
-    sizes = {n: v for n, v in settings.items() if n in free}
+    sizes = dict(decided.sizes) | {n: v for n, v in settings.items() if n in free}
     settings = {n: v for n, v in settings.items() if n not in free}
     loaded = load(path, settings, entry)
     problems = []
@@ -189,9 +194,10 @@ def of_model(
             problems.append(Diagnostic("size-value", f"{name} = {value} is no size"))
     if optimizer not in OPTIMIZERS:
         problems.append(_unknown("optimizer", optimizer, OPTIMIZERS))
-    precision = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}.get(precision, precision)
-    if precision not in POLICIES:
-        problems.append(_unknown("precision", precision, POLICIES))
+    named = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
+    policy = named.get(precision, precision) if precision else decided.precision.policy
+    if policy not in POLICIES:
+        problems.append(_unknown("precision", policy, POLICIES))
     if loaded.module.kind != "loss":
         problems.append(
             Diagnostic(
@@ -203,7 +209,11 @@ def of_model(
     if problems:
         raise InputError(problems)
     hardware, budget = _budget(memory, device)
-    plan = Plan(sizes=tuple(sizes.items()), precision=Precision(precision))
+    chosen = Precision(policy, decided.precision.overrides)
+    plan = Plan(
+        sizes=tuple(sizes.items()), mesh=decided.mesh, microbatches=decided.microbatches,
+        precision=chosen, roll=decided.roll, shard=decided.shard,
+    )  # fmt: skip
     batch = next((sizes[n] for n in leading(loaded.module)), 0)
     training = Training(((optimizer, ()),))
     return Question(loaded, plan, training, hardware, budget, batch, tuple(settings.items()))
@@ -249,6 +259,15 @@ def _budget(
 
     found = hardware(device or DEVICE)
     return found, found.memory if memory is None else memory_bytes(memory, span)
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file.
+
+    Raises:
+        InputError: it is none.
+    """
+    return Plan.from_json(path.read_text(), str(path))
 
 
 def has_recipe(path: Path) -> bool:
