@@ -368,6 +368,7 @@ def program(
         microbatches=plan.microbatches,
         source=source,
         flops=training_flops(module, dict(plan.sizes)),
+        peak=_peak(recipe, plan.precision.policy, diagnostics.sources),
     )
     text = plan.to_json()
     origin = {
@@ -386,6 +387,21 @@ def program(
         (*recipe.data.packages(), *(["tensorboardX>=2.6"] if recipe.train.tensorboard else [])),
         peaks(plan.precision.policy),
     )
+
+
+def _peak(recipe: Recipe, dtype: str, sources: Mapping[str, str]) -> float | None:
+    """Operations a second of one device, where the recipe says what that is."""
+    from .ir.hardware import hardware
+
+    named = recipe.train.peak
+    if not isinstance(named, str):
+        return named
+    if named.endswith(".toml"):
+        named = str(recipe.beside(named))
+    try:
+        return hardware(named, recipe.place("train.peak")).flops(dtype)
+    except InputError as error:
+        raise InputError(error.diagnostics, sources) from None
 
 
 def _speaks(recipe: Recipe) -> bool:

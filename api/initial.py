@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PARAMS, STATES = "params", "model_state"
 NAME = "initial.safetensors"  # where a program looks, in the folder of its run
+SUM = f"{NAME}.sha256"  # and what it compares that with, as sha256sum writes it
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,18 @@ class Initial:
     notes: tuple[str, ...]
 
     def write(self, run: Path) -> None:
-        """Put them into the folder of a run, where its program looks for them."""
+        """Put them into the folder of a run, where its program looks for them, with a checksum."""
         from .formats import safetensors
 
         leaves = {path: Leaf(a.shape, str(a.dtype)) for path, a in self.arrays.items()}
         partial = run / f".{NAME}.partial"
-        with partial.open("wb") as file:
+        with partial.open("w+b") as file:
             safetensors.write(file, leaves, self.arrays.__getitem__)
             file.flush()
             os.fsync(file.fileno())
+            file.seek(0)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        (run / SUM).write_text(f"{found}  {NAME}\n")
         os.replace(partial, run / NAME)
 
 

@@ -60,9 +60,10 @@ def start(
                 )
             ]
         )
-    write_program(files, run / PROGRAM)
-    if initial is not None:
+    if initial is not None:  # before the program: what can be resumed has them
+        run.mkdir(parents=True, exist_ok=True)
         initial.write(run)
+    write_program(files, run / PROGRAM)
     more = ("--steps", str(steps)) if steps is not None else ()
     call(run, "--run", str(run), *more)
 

@@ -28,6 +28,7 @@ def train_script(
     kind: str = "loss",
     source: str = "",
     flops: int | None = None,
+    peak: float | None = None,
 ) -> str:
     """The text of `train.py`.
 
@@ -41,6 +42,7 @@ def train_script(
         kind: what the entry is, for the docstring.
         source: the file that the model was written in, for the docstring; "" for none.
         flops: of the products of a training step, if they are known.
+        peak: how many of them one device does in a second, if the recipe says so.
     """
     written = OptimizerScript(recipe, chosen)
     settings = _settings(recipe, chosen, microbatches)
@@ -52,7 +54,7 @@ def train_script(
     lines = _head(name, entry, kind, source, written.needs_jax, used)
     lines += [*written.tables(), "", "", *written.functions(), "", ""]
     lines += [*_batches(recipe, inputs), "", ""]
-    lines += [*_job(recipe, name, settings, flops), ""]
+    lines += [*_job(recipe, name, settings, flops, peak), ""]
     lines += ['if __name__ == "__main__":', "    sys.exit(main(JOB))", ""]
     return "\n".join(lines)
 
@@ -126,7 +128,9 @@ def _value(value: Any) -> Any:
 # The job
 
 
-def _job(recipe: Recipe, name: str, settings: Call, flops: int | None) -> list[str]:
+def _job(
+    recipe: Recipe, name: str, settings: Call, flops: int | None, peak: float | None
+) -> list[str]:
     train = recipe.train
     arguments: list[Any] = [
         f"name={quoted(name)}",
@@ -143,6 +147,8 @@ def _job(recipe: Recipe, name: str, settings: Call, flops: int | None) -> list[s
         arguments.append(f"patience={train.patience}")
     if flops is not None:
         arguments.append(f"flops={flops:_}")
+    if peak is not None:
+        arguments.append(f"peak={literal(peak)}")
     if train.tensorboard:
         arguments.append("tensorboard=True")
     if settings.arguments:

@@ -3,7 +3,9 @@
     python benchmarks/checkpoints.py --megabytes 1000 --times 5
 
 The ways take turns; medians are printed. np.save writes each array to a file, which is then synced;
-it and Orbax check nothing when they read. The figures go to `results/checkpoints.json`.
+it and Orbax check nothing when they read. Each restore is the first one of a process of its own, as
+in resuming, which has read a small one before for what is loaded then. The figures go to
+`results/checkpoints.json`.
 """
 
 from __future__ import annotations
@@ -26,21 +28,35 @@ LEAF = 4 << 20  # numbers in a leaf: 16 MB
 Times = dict[str, list[float]]
 
 
-def make(megabytes: int):
-    """A state of float32 leaves of 16 MB, of random numbers."""
+def form(megabytes: int):
+    """The shapes of a state of float32 leaves of 16 MB."""
     import jax
-    import numpy as np
     from netwright.runtime import scale
     from netwright.runtime.state import TrainState
 
+    def made():
+        numbers = range(round(megabytes * 1e6 / (4 * LEAF)))
+        params = {f"leaf{n:03}": jax.numpy.zeros((1024, LEAF // 1024)) for n in numbers}
+        step, key = jax.numpy.int32(0), jax.numpy.uint32([1, 2])
+        return TrainState(params, (), {}, key, step, scale.create(None), {})
+
+    return jax.eval_shape(made)
+
+
+def make(megabytes: int):
+    """Such a state, of random numbers."""
+    import jax
+    import numpy as np
+
     rng = np.random.default_rng(0)
-    count = max(round(megabytes * 1e6 / (4 * LEAF)), 1)
-    params = {
-        f"leaf{n:03}": jax.device_put(rng.random(LEAF, np.float32).reshape(1024, -1))
-        for n in range(count)
-    }
-    step, rng_key = jax.numpy.int32(0), jax.numpy.uint32([1, 2])
-    return TrainState(params, (), {}, rng_key, step, scale.create(None), {})
+
+    def leaf(shape):
+        small = shape.dtype != np.float32 or not shape.shape
+        return jax.device_put(
+            np.zeros(shape.shape, shape.dtype) if small else rng.random(shape.shape, np.float32)
+        )
+
+    return jax.tree.map(leaf, form(megabytes))
 
 
 def at(state, step: int):
@@ -78,31 +94,66 @@ def np_save(folder: Path, state) -> None:
             os.fsync(file.fileno())
 
 
-def np_load(folder: Path, count: int) -> None:
+def with_orbax(folder: Path, state) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as orbax:
+        orbax.save(folder, state._asdict())
+
+
+def np_load(folder: Path, abstract) -> list:
     import jax
     import numpy as np
 
-    arrays = [jax.device_put(np.load(folder / f"{number}.npy")) for number in range(count)]
-    jax.block_until_ready(arrays)
+    count = len(jax.tree.leaves(abstract))
+    return [jax.device_put(np.load(folder / f"{number}.npy")) for number in range(count)]
+
+
+def orbax_restore(folder: Path, abstract):
+    import jax
+    import orbax.checkpoint as ocp
+
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), abstract._asdict()
+    )
+    return ocp.StandardCheckpointer().restore(folder, target)
+
+
+def our_restore(folder: Path, abstract):
+    from netwright.runtime.checkpoint import open_checkpoint
+    from netwright.runtime.restore import restore
+
+    return restore(open_checkpoint(folder), abstract)
+
+
+RESTORES = {"np.load": np_load, "Orbax": orbax_restore, "Netwright": our_restore}
+
+
+def restored(way: str, megabytes: int, small: Path, folder: Path) -> float:
+    """Seconds of restoring in this process."""
+    import jax
+
+    jax.block_until_ready(RESTORES[way](small, form(0)))
+    abstract = form(megabytes)
+    return timed(lambda: jax.block_until_ready(RESTORES[way](folder, abstract)))
+
+
+def in_a_process(*arguments: object) -> float:
+    """What this script prints when it is given these arguments."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def measure(megabytes: int, times: int, folder: Path) -> dict[str, Times]:
     """Seconds of each way, by what was done."""
-    import jax
-    import orbax.checkpoint as ocp
-    from netwright.runtime.checkpoint import open_checkpoint
-    from netwright.runtime.restore import restore
     from netwright.runtime.retention import Keep
-    from netwright.runtime.saver import Saver
+    from netwright.runtime.saver import Saver, save
 
-    state = make(megabytes)
-    abstract = jax.eval_shape(lambda: state)
-    leaves = len(jax.tree.leaves(state))
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    target = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state._asdict()
-    )
-    orbax = ocp.StandardCheckpointer()
+    state, none = make(megabytes), make(0)
+    np_save(folder / "small-numpy", none)
+    with_orbax(folder / "small-orbax", none)
+    small = save(folder / "small", none, about={})
     found: dict[str, Times] = {
         what: {} for what in ("save", "blocked", "read back", "restore", "restore from disk")
     }
@@ -119,12 +170,7 @@ def measure(megabytes: int, times: int, folder: Path) -> dict[str, Times]:
             numpys, orbaxes = folder / f"numpy-{turn}", folder / f"orbax-{turn}"
             note("save", "np.save + fsync", timed(lambda path=numpys: np_save(path, state)))
             shutil.rmtree(folder / f"numpy-{turn - 1}", ignore_errors=True)
-
-            def with_orbax(path=orbaxes) -> None:
-                orbax.save(path, state._asdict())
-                orbax.wait_until_finished()
-
-            note("save", "Orbax", timed(with_orbax))
+            note("save", "Orbax", timed(lambda path=orbaxes: with_orbax(path, state)))
             shutil.rmtree(folder / f"orbax-{turn - 1}", ignore_errors=True)
 
             now = at(state, 2 * turn)
@@ -139,25 +185,15 @@ def measure(megabytes: int, times: int, folder: Path) -> dict[str, Times]:
             note("blocked", "Netwright", saved.blocked)
             note("blocked", "share", saved.blocked / synchronous)
 
-            ours = saved.path
-            ways: dict[str, tuple[Path, Callable[[], object]]] = {
-                "np.load": (numpys, lambda path=numpys: np_load(path, leaves)),
-                "Orbax": (
-                    orbaxes,
-                    lambda path=orbaxes: jax.block_until_ready(orbax.restore(path, target)),
-                ),
-                "Netwright": (
-                    ours,
-                    lambda ours=ours: jax.block_until_ready(
-                        restore(open_checkpoint(ours), abstract)
-                    ),
-                ),
-            }
-            for way, (path, action) in ways.items():
-                timed(action)
-                note("restore", way, timed(action))
+            for way, small_one, path in (
+                ("np.load", folder / "small-numpy", numpys),
+                ("Orbax", folder / "small-orbax", orbaxes),
+                ("Netwright", small, saved.path),
+            ):
+                given = ("--restore", way, "--megabytes", megabytes, "--folder", path)
+                note("restore", way, in_a_process(*given, "--small", small_one))
                 forget(path)
-                note("restore from disk", way, timed(action))
+                note("restore from disk", way, in_a_process(*given, "--small", small_one))
     return found
 
 
@@ -190,16 +226,20 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/netwright-checkpoints"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--restore", choices=RESTORES, help=argparse.SUPPRESS)
+    parser.add_argument("--small", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.restore:  # in a process of its own, which this is
+        print(restored(given.restore, given.megabytes, given.small, given.folder))
+        return 0
 
     shutil.rmtree(given.folder, ignore_errors=True)
     given.folder.mkdir(parents=True)
     if given.memory:  # in a process of its own, which this is
         print(memory(given.megabytes, given.folder))
         return 0
-    command = [sys.executable, __file__, "--memory", "--megabytes", str(given.megabytes)]
-    command += ["--folder", str(given.folder / "process")]
-    share = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    process = given.folder / "process"
+    share = in_a_process("--memory", "--megabytes", given.megabytes, "--folder", process)
     found = measure(given.megabytes, given.times, given.folder)
     shutil.rmtree(given.folder)
 

@@ -5,8 +5,10 @@
 One process trains an example as `netwright train` does, with everything on. After every 50 steps it
 pauses, and the same jitted step is called 50 times by a bare loop, on batches that are on the
 device already, with a state of its own. So the two take turns on the same machine; each window of
-the run has one checkpoint in its midst, written behind the steps after it. Times are means over a
-window, and of those the medians are compared; on a busy machine, windows that are neighbours.
+the run has one checkpoint in its midst, written behind the steps after it. Of each window the time
+of a step is told, and the processor's time of all threads, which other processes disturb less. A
+window of the run is compared with the bare ones before and after it; the median of these shares is
+the result.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
@@ -27,6 +28,7 @@ from typing import Any
 
 import jax
 import netwright as nw
+import numpy as np
 from netwright.runtime.loop import train
 from netwright.runtime.progress import Plain
 
@@ -44,9 +46,9 @@ class Turns(Plain):
         self._call, self._state = compiled.step, compiled.init(0)
         data = compiled.data
         self._batches = [compiled.put_batch(data.batch(n)) for n in range(EVERY)]
-        self._resumed: float | None = None
-        self.full: list[float] = []
-        self.bare: list[float] = []
+        self._resumed: np.ndarray | None = None
+        self.full: list[np.ndarray] = []
+        self.bare: list[np.ndarray] = []
         self._bare()  # compiles
 
     def note(self, text: str) -> None:
@@ -58,16 +60,29 @@ class Turns(Plain):
         if row["step"] % EVERY == PAUSE:
             jax.block_until_ready([a for a in jax.live_arrays() if not a.is_deleted()])
             if self._resumed is not None:
-                self.full.append((time.perf_counter() - self._resumed) / EVERY)
-                self.bare.append(self._bare())
-            self._resumed = time.perf_counter()
+                self.full.append((clocks() - self._resumed) / EVERY)
+            self.bare.append(self._bare())
+            self._resumed = clocks()
 
-    def _bare(self) -> float:
-        began = time.perf_counter()
+    def _bare(self) -> np.ndarray:
+        began = clocks()
         for batch in self._batches:
             self._state, _ = self._call(self._state, batch)
         jax.block_until_ready(self._state)
-        return (time.perf_counter() - began) / EVERY
+        return (clocks() - began) / EVERY
+
+
+def clocks() -> np.ndarray:
+    """Now, and the processor's time that this process has had, in ms."""
+    return 1e3 * np.array([time.perf_counter(), time.process_time()])
+
+
+def told(times: np.ndarray) -> str:
+    return f"{times[0]:8.2f} {times[1]:8.2f} ms"
+
+
+def shares(more: np.ndarray) -> str:
+    return f"{more[0]:+6.1%} {more[1]:+6.1%}"
 
 
 def main() -> None:
@@ -89,13 +104,15 @@ def main() -> None:
     job = replace(compiled.job, evaluate_every=0, checkpoint_every=EVERY, steps=steps)
     with tempfile.TemporaryDirectory() as folder:
         train(job, Path(folder) / "run", progress=lambda *_: turns)
-    print("window   everything on   bare step")
-    for number, (full, bare) in enumerate(zip(turns.full, turns.bare, strict=True), 1):
-        print(f"{number:6}   {full * 1e3:10.2f} ms   {bare * 1e3:6.2f} ms")
-    full, bare = statistics.median(turns.full), statistics.median(turns.bare)
-    pairs = statistics.median(f / b - 1 for f, b in zip(turns.full, turns.bare, strict=True))
-    print(f"median   {full * 1e3:10.2f} ms   {bare * 1e3:6.2f} ms   {full / bare - 1:+.1%}")
-    print(f"median of neighbours: {pairs:+.1%}, at a load average of {os.getloadavg()[0]:.1f}")
+    print("window   everything on         bare step             more")
+    full = np.array(turns.full)  # [window, clock]
+    bare = (np.array(turns.bare[1:]) + turns.bare[:-1]) / 2
+    for number, (one, other) in enumerate(zip(full, bare, strict=True), 1):
+        print(f"{number:6}   {told(one)}   {told(other)}   {shares(one / other - 1)}")
+    more = np.median(full / bare - 1, axis=0)
+    middle = [told(np.median(times, axis=0)) for times in (full, bare)]
+    print(f"median   {middle[0]}   {middle[1]}   {shares(more)}")
+    print(f"of the clock, and of the processor; at a load average of {os.getloadavg()[0]:.1f}")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -105,10 +122,10 @@ def main() -> None:
         "load_average": round(os.getloadavg()[0], 1),
         "commit": commit,
         "steps_in_a_window": EVERY,
-        "everything_on_ms": [round(t * 1e3, 3) for t in turns.full],
-        "bare_step_ms": [round(t * 1e3, 3) for t in turns.bare],
-        "overhead_of_medians": round(full / bare - 1, 4),
-        "median_overhead_of_neighbours": round(pairs, 4),
+        "everything_on_ms": full.round(3).tolist(),
+        "bare_step_ms": bare.round(3).tolist(),
+        "median_overhead": more.round(4).tolist(),
+        "of": ["clock", "processor"],
     }
     RESULT.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from .diagnostics import Diagnostic, InputError, nearest
+from .diagnostics import Diagnostic, InputError, Span, nearest
 
 GIB = 2**30
 
@@ -92,11 +92,12 @@ ALIASES = {
 """Short names, and names that `jax.Device.device_kind` has for them."""
 
 
-def hardware(name: str) -> Hardware:
+def hardware(name: str, place: Span | None = None) -> Hardware:
     """A device of the table by name or alias, or one that a TOML file describes.
 
     Args:
         name: such as `h100`, `v5e` or `mine.toml`.
+        place: where the name stands, for messages.
 
     Raises:
         InputError: there is no such device, or the file does not describe one.
@@ -112,6 +113,7 @@ def hardware(name: str) -> Hardware:
                 Diagnostic(
                     "hardware-unknown",
                     f"no device is called {name!r}",
+                    place,
                     facts=(", ".join(TABLE),),
                     help=f"did you mean {close[0]}?" if close else "a TOML file can describe one",
                 )

@@ -82,6 +82,14 @@ class Train:
         "whether the log is written for TensorBoard too; needs tensorboardX",
         default=False,
     )
+    peak: str | float | None = key(
+        Either((Text("the name of a device"), Real(over=0.0))),
+        "what one device does at most, operations of products in a second, for the share of it that"
+        " is used (MFU); or a device that `netwright plan` knows, or a TOML file of one;"
+        " left out, known kinds of devices are recognised",
+        default=None,
+        example="1.97e14",
+    )
     freeze: tuple[str, ...] = key(
         Names("parameter or an instance", "once is enough"),
         "parameters that are not trained, or instances whose parameters are not, by path; * stands"

@@ -29,6 +29,12 @@ OVERFLOWS = {
     *("mul", "pow", "reduce_sum", "square", "sub", "conv_general_dilated"),
 }
 
+BAD = (
+    "the loss is not finite",
+    "the loss is finite, but not its gradient",
+    "the loss and its gradient are finite, but not the state that the model keeps",
+)
+
 
 def before(state: TrainState, row: Mapping[str, Any]) -> TrainState:
     """The state that a skipped step began with, from the one that it left and its row."""
@@ -56,10 +62,10 @@ def diagnose(
     origin, group = first_nonfinite(
         accumulated(job.model.loss, job.settings),
         (state, dict(batch)),
-        lambda results: [results[2]["loss"][0], results[0]],
+        lambda results: [results[2]["loss"][0], results[0], results[1]],
     )
     place = Source(job.model).place(origin) if origin is not None else None
-    lines = told(origin, place, state, batch, backward=group == 1)
+    lines = told(origin, place, state, batch, group)
     kept = _keep(folder, step, batch, lines, origin, place)
     return [f"what went wrong in step {step}:", *(f"  {line}" for line in (*lines, kept))]
 
@@ -69,10 +75,9 @@ def told(
     place: Place | None,
     state: TrainState,
     batch: Mapping[str, Any],
-    *,
-    backward: bool,
+    group: int,
 ) -> list[str]:
-    """An origin in lines for a person; backward: whether the loss itself is finite."""
+    """An origin in lines for a person; group: which of `BAD` it reached."""
     if origin is None:
         return [
             "computed one value after the other, everything is finite: the compiled step rounds",
@@ -87,7 +92,7 @@ def told(
     eqn = origin.equation
     turned = is_backward(eqn) or any(is_backward(outer) for outer in origin.outer)
     where = "in the backward pass" if turned else ""
-    lines = ["the loss is finite, but not its gradient"] if backward else ["the loss is not finite"]
+    lines = [BAD[group]]
     if place is not None:
         path = place.path or "the model itself"
         path += f"/{place.label}" if place.label else ""
@@ -100,7 +105,7 @@ def told(
     inside = f" (in {place.within})" if place is not None and place.within else ""
     lines += [f"{eqn.primitive.name}{inside} gives {_named(origin.results)}"]
     lines += [f"from {_named(origin.operands)}"] if origin.operands else []
-    return lines + _advice(origin, place, backward)
+    return lines + _advice(origin, place, backward=group == 1)
 
 
 def _quoted(place: Place) -> list[str]:
@@ -145,7 +150,7 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _advice(origin: Origin, place: Place | None, backward: bool) -> list[str]:
+def _advice(origin: Origin, place: Place | None, *, backward: bool) -> list[str]:
     """What a person may do about it."""
     assert origin.equation is not None
     name, result = origin.equation.primitive.name, origin.results[0]

@@ -113,7 +113,9 @@ class Recorder:
         self._show.step(row)
         self._skipped = self._skipped + 1 if values["skipped"] else 0
         if self._skipped == 1:
-            self._show.warn(f"step {step} is skipped: its gradients are not all finite.")
+            self._show.warn(
+                f"step {step} is skipped: its loss, gradients or state are not all finite."
+            )
         if self._patience is not None and self._skipped >= self._patience:
             self.suspect = (step, batch, row)
         if self._skipped == MOST_SKIPPED:

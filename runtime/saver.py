@@ -89,11 +89,9 @@ class Saver:
         self.wait()
         snapshot = view(state, self._group.process, only)
         if wait:  # nothing changes the state meanwhile, so it is written as it lies there
-            self._done.append(
-                self._write(view(state, self._group.process, only), about, began, blocked=None)
-            )
+            self._done.append(self._write(snapshot, about, began, blocked=None))
             return
-        snapshot = self._copies.take(view(state, self._group.process, only))
+        snapshot = self._copies.take(snapshot)
         blocked = time.perf_counter() - began
         self._writing = self._thread.submit(self._write, snapshot, about, began, blocked)
 

@@ -123,9 +123,10 @@ def make_step(
 ) -> Wrapped:
     """step(state, batch) -> (state, metrics): one update, or none where it would do harm.
 
-    Gradients that are not finite change nothing but the step and the loss scale: parameters, their
-    average, the optimizer's state and the model's stay as they are, and what the step would have
-    reported counts for nothing. `metrics` are those of the loss, each (sum, count), and
+    A loss or gradients that are not finite, or numbers of the model's state that would no longer be
+    (running averages), change nothing but the step and the loss scale: parameters, their average,
+    the optimizer's state and the model's stay as they are, and what the step would have reported
+    counts for nothing. `metrics` are those of the loss, each (sum, count), and
     "gradient_norm", the Euclidean norm over all gradients before the optimizer changes them;
     "skipped", 0 or 1; with a loss scale "loss_scale"; and what the optimizer's state says of its
     schedules, such as "learning_rate" (see `state.hyperparameters`), of the last applied step.
@@ -143,7 +144,7 @@ def make_step(
     def step(state: TrainState, batch):
         gradients, model_state, metrics = differentiate(state, batch)
         total, count = metrics["loss"]
-        finite = all_finite((gradients, total))
+        finite = all_finite((gradients, total)) & stays_finite(state.model_state, model_state)
         trained, frozen = split(state.params, settings.frozen)
         updates, opt_state = optimizer.update(
             gradients, state.opt_state, trained, value=total / count
@@ -296,6 +297,16 @@ def cut(batch: Any, parts: int) -> Any:
 def all_finite(tree: Any) -> jax.Array:
     """bool[]: whether every number of a tree is finite, on all devices together."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def stays_finite(old: Any, new: Any) -> jax.Array:
+    """bool[]: whether every number of `new` is finite, or what it is in `old`.
+
+    A state may begin at infinity, as that of a running minimum does.
+    """
+    pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
+    flags = [jnp.all(jnp.isfinite(b) | (a == b)) for a, b in pairs]
+    return jnp.all(jnp.array(flags, bool))
 
 
 def choose(condition: jax.Array, yes: Any, no: Any) -> Any:

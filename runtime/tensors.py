@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 import stat
 import zlib
@@ -306,6 +307,10 @@ def _crc32(data: memoryview) -> int:
 
 def _aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
     size = math.prod(shape) * kind.itemsize
-    buffer = np.empty(size + ALIGNMENT, np.uint8)
+    if size >= CHUNK:
+        # numpy asks for huge pages, which take virtual machines longer to give than all the rest
+        buffer = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    else:
+        buffer = np.empty(size + ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT
     return buffer[start : start + size].view(kind).reshape(shape)

@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import datetime
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import faults
 import pytest
@@ -46,3 +50,17 @@ def test_only_plain_files_are_read(tmp_path, kind, name):
         file.mkdir()
     with pytest.raises(faults.Broken):
         faults.content(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("campaign", ["kills", "full"])
+def test_real_kills_and_full_disks(tmp_path, campaign):
+    """At some system calls, and some sizes of the disk."""
+    script = Path(__file__).parents[2] / "benchmarks/checkpoint_faults.py"
+    command = [sys.executable, script, campaign, "--sample", "12", "--seed", str(DAY)]
+    done = subprocess.run([*command, "--out", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "checkpoint_faults.json").read_text())[campaign]
+    if "skipped" in found:
+        pytest.skip(found["skipped"])
+    assert found.get("killed in others") or found.get("refused")

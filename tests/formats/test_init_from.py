@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import flax.serialization
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from netwright import driver
 from netwright.formats import open_weights
-from netwright.initial import NAME, initial
+from netwright.initial import NAME, SUM, initial
 from netwright.ir.diagnostics import InputError
 from netwright.models import _load
 from netwright.runtime import initial as at_start
@@ -146,13 +147,39 @@ def test_a_file_that_a_program_cannot_begin_with(files, program, tmp_path):
     whole = file.read_bytes()
     assert at_start.read(tmp_path, program.abstract) == {}
     for raw, told in (
-        (whole[:-1], "damaged"),
         (whole.replace(b"mlp.b1", b"mlp.b3"), r"has params.mlp.b3"),
         (whole.replace(b"[8,8,128]", b"[64,128] "), r"\(64, 128\)"),
     ):
         file.write_bytes(raw)
+        subprocess.run(f"sha256sum {NAME} > {SUM}", shell=True, cwd=file.parent, check=True)
         with pytest.raises(RunError, match=told):
             at_start.read(tmp_path / "run", program.abstract)
+
+
+def test_a_flipped_bit_is_not_begun_with(files, program, tmp_path):
+    made = initial(files, weights_of(tmp_path, WEIGHTS))
+    made.write(tmp_path)
+    file, places = tmp_path / NAME, np.random.default_rng()
+    subprocess.run(["sha256sum", "--check", "--quiet", SUM], cwd=tmp_path, check=True)
+    whole = file.read_bytes()
+    for at in (0, 70, *places.integers(8 * len(whole), size=20), 8 * len(whole) - 1):
+        raw = bytearray(whole)
+        raw[at // 8] ^= 1 << at % 8
+        file.write_bytes(raw)
+        with pytest.raises(RunError, match="is damaged: its SHA-256 is not the one in"):
+            at_start.read(tmp_path, program.abstract)
+    file.write_bytes(whole[:-1])
+    with pytest.raises(RunError, match="is damaged"):
+        at_start.read(tmp_path, program.abstract)
+    file.write_bytes(whole)
+    at_start.read(tmp_path, program.abstract)
+    file.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is not there"):
+        at_start.read(tmp_path, program.abstract)
+    (tmp_path / "elsewhere").rename(file)
+    (tmp_path / SUM).unlink()
+    with pytest.raises(RunError, match=r"no checksum beside it(.|\n)*sha256sum initial"):
+        at_start.read(tmp_path, program.abstract)
 
 
 def test_averages_and_optimizers_begin_with_them():

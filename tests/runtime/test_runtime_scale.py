@@ -130,6 +130,27 @@ def test_a_poisoned_step_leaves_no_trace():
         assert found.scale.value == value
 
 
+def test_a_state_that_alone_goes_bad_stays_as_it_was():
+    """Running averages of float16 overflow where loss and gradients do not."""
+
+    def loss(params, state, batch, key, train):
+        total, aux = inner.loss(params, {"seen": jnp.zeros(())}, batch, key, train)
+        spread = jnp.mean(jnp.square(batch["x"].astype(jnp.float16)))
+        return total, ({"spread": 0.9 * state["spread"] + spread, "most": state["most"]}, aux[1])
+
+    inner = regression()
+    state = {"spread": jnp.float16(0), "most": jnp.float16(-jnp.inf)}  # as it begins, it may stay
+    model = SimpleNamespace(init_params=inner.init_params, init_state=lambda: state, loss=loss)
+    clean, far = [batch_of(seed) for seed in range(4)], batch_of(9)
+    far["x"] *= 300  # its square is past 65,504; tanh takes it
+    program = build(model, optax.adam(1e-2), None, Settings(ema=0.9))
+    expected, _ = run(program, clean)
+    found, rows = run(program, [*clean[:2], far, *clean[2:]])
+    assert [float(r["skipped"][0]) for r in rows] == [0, 0, 1, 0, 0]
+    assert np.isfinite(found.model_state["spread"]) and found.model_state["most"] == -np.inf
+    equal(found._replace(step=0), expected._replace(step=0))
+
+
 def test_clipped_updates_do_not_depend_on_the_scale():
     optimizer = optax.chain(optax.clip_by_global_norm(0.01), optax.sgd(0.1))
     batches = [batch_of(seed) for seed in range(4)]
