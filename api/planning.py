@@ -325,20 +325,27 @@ def _block(plan: Plan, block: Any, point: Any) -> list[str]:
 
     path, copies = block.unit.path, block.unit.copies
     whole = size_text(block.problem.everything * copies)
-    if point.keys is None:
+    if point.everything:
         return [f"{path}, {copies} copies: all of {whole} is kept, nothing is made again"]
     table = {d.key: d for d in plan.remat}
-    stays = size_text(point.saved * copies)
+    stays = size_text(point.saved)
     lines = [f"{path}, {copies} copies: {stays} of {whole} are kept"]
-    kept = [c for c in block.problem.candidates if c.key in point.keys]
+    for decision in plan.groups:
+        if decision.key == path:
+            lines.append(f"  in groups of {decision.choice}: {decision.reason}")
+    keys = (point.choice.keys or frozenset()) | point.choice.offloaded
+    kept = [c for c in block.problem.candidates if c.key in keys]
     for candidate in sorted(kept, key=lambda c: -c.bytes)[:8]:
         name = candidate.key.removeprefix(path).lstrip("./")
-        said = table[candidate.key].reason
+        said = ("host: " if candidate.key in point.choice.offloaded else "") + table[
+            candidate.key
+        ].reason
         lines.append(f"  {name:<24} {said:<52} {candidate.place}")
     if len(kept) > 8:
         lines.append(f"  and {len(kept) - 8} smaller ones")
     rest = sorted(
-        (c for c in block.problem.candidates if c.key not in point.keys), key=lambda c: -c.bytes
+        (c for c in block.problem.candidates if c.key not in keys and not c.given),
+        key=lambda c: -c.bytes,
     )
     if rest:
         names = ", ".join(
@@ -398,7 +405,11 @@ def as_json(question: Question, planned: Planned, verified: Verified | None = No
                 "peak": o.peak,
                 "again": o.again,
                 "chosen": o is planned.chosen,
-                "keeps": [None if p.keys is None else sorted(p.keys) for p in o.points],
+                "keeps": [
+                    None if p.choice.keys is None else sorted(p.choice.keys) for p in o.points
+                ],
+                "offloads": [sorted(p.choice.offloaded) for p in o.points],
+                "groups": [p.choice.group for p in o.points],
             }
             for o in planned.options
         ],

@@ -51,8 +51,7 @@ def scan(body: Body, at: int, op: Op) -> None:
     body.emit("")
     targets = [body.target(r, at) for r in op.results]
     finals, ys = targets[:carry], targets[carry:]
-    length = "" if sources else along
-    body.emit(running(step, operands[cut:], sources, length, finals, ys), op)
+    loop(body, op, step, operands[cut:], sources, along, finals, ys)
 
 
 def _in_parts(
@@ -121,6 +120,50 @@ def opening(
         if len(names) > 1:
             lines.append(f"    {', '.join(names)} = {parameters[-1]}")
     return [f"def {step}({', '.join(parameters)}):", *lines]
+
+
+def loop(
+    body: Body,
+    op: Op,
+    step: str,
+    first: list[str],
+    sources: list[str],
+    length: str,
+    finals: list[str],
+    ys: list[str],
+    counted: bool = False,
+) -> None:
+    """The statements that run a loop over a function: as it is, or in groups that run again.
+
+    Args:
+        length: how many steps there are.
+        counted: whether the sources may be None, so that the length must be said.
+    """
+    group = op.get("group")
+    said = length if counted or not sources else ""
+    if group is None:
+        body.emit(running(step, first, sources, said, finals, ys), op)
+        return
+    if group == 1:  # in a loop, nothing can merge what is computed twice
+        body.emit(f"{step} = jax.checkpoint({step}, prevent_cse=False)")
+        body.emit(running(step, first, sources, said, finals, ys), op)
+        return
+    name, carry, copies = (body.temporary(n) for n in ("group", "carry", "copies"))
+    several = f", length={group}" if said else ""
+    body.emit("")
+    body.emit(f"def {name}({carry}, {copies}):")
+    body.emit(f"    return lax.scan({step}, {carry}, {copies}{several})")
+    body.emit("")
+    body.emit(f"{name} = jax.checkpoint({name}, prevent_cse=False)")
+    if sources:
+        body.model.use("in_groups")
+        sources = [f"in_groups({packed(sources)}, {group})"]
+    said = f"{length} // {group}" if said else ""
+    body.emit(running(name, first, sources, said, finals, ys), op)
+    made = [y for y in ys if y != "_"]
+    if made:
+        body.model.use("ungrouped")
+        body.emit(f"{', '.join(made)} = ungrouped({packed(made)})")
 
 
 def running(

@@ -53,6 +53,21 @@ def stacked(trees):
     """Equal trees as one, their arrays stacked."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 ''',
+    "in_groups": '''
+def in_groups(tree, size):
+    """Stacked arrays cut into equal groups, of `size` copies or of fewer where it must be."""
+
+    def cut(a):
+        each = next(n for n in range(size, 0, -1) if len(a) % n == 0)
+        return a.reshape(len(a) // each, each, *a.shape[1:])
+
+    return jax.tree.map(cut, tree)
+''',
+    "ungrouped": '''
+def ungrouped(tree):
+    """Stacked arrays that were cut into groups, whole again."""
+    return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), tree)
+''',
     "tied": '''
 @jax.custom_vjp
 def tied(*given):

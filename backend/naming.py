@@ -14,8 +14,8 @@ RESERVED = {
     *keyword.softkwlist,
     *dir(builtins),
     *("jax", "jnp", "lax", "random", "P", "params", "state", "key", "train", "batch", "metrics"),
-    *("fold", "copy_keys", "copy_of", "joined", "stacked", "tied", "loss", "predict"),
-    *("init_params", "init_state", "checkpoint_name"),
+    *("fold", "copy_keys", "copy_of", "joined", "stacked", "tied", "in_groups", "ungrouped"),
+    *("loss", "predict", "init_params", "init_state", "checkpoint_name"),
     *HELPERS,
 }
 

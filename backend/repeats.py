@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..ir.core import Op
 from .calls import Callee, again, callee, copy_keys, for_arrays, outputs, recomputed, tied
-from .loops import opening, packed, running
+from .loops import loop, opening, packed
 from .metrics import report_child
 from .scope import Scope, words
 
@@ -115,8 +115,7 @@ def _scanned(body: Body, at: int, op: Op, copy: Copy, scope: Scope) -> None:
     ys = [body.target(r, at) for i, r in enumerate(op.results) if i not in carried]
     ys += outputs(body, copy.called, copies=True)
     first, sources = [s for _, s in copy.carry], [s for _, s in copy.slices]
-    length = "" if len(sources) > copy.keys else copy.count
-    body.emit(running(step, first, sources, length, finals, ys), op)
+    loop(body, op, step, first, sources, copy.count, finals, ys, len(sources) <= copy.keys)
 
 
 def _unrolled(body: Body, at: int, op: Op, copy: Copy) -> None:

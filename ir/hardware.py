@@ -31,7 +31,7 @@ class Hardware:
         memory: bytes of its memory.
         peak: by dtype, how many floating-point operations of products it does in a second at most.
         bandwidth: bytes that it reads or writes in its memory in a second.
-        host_link: bytes a second to the memory of its host, one way.
+        host_link: bytes a second to the memory of its host, one way; 0 where there is no other.
         interconnect: bytes a second to other devices, all links together, one way.
         source: where the figures are from.
     """
@@ -75,7 +75,7 @@ TABLE: dict[str, Hardware] = {
         _device("h200", 141 * 10**9, 989, 494, 4800, 64, 450, _H200),
         _device("b200", 180 * 10**9, 2250, 1100, 8000, 64, 900, _B200),
         Hardware(
-            "cpu", 16 * GIB, (("float32", 100e9),), 20e9, 20e9, 10e9,
+            "cpu", 16 * GIB, (("float32", 100e9),), 20e9, 0.0, 10e9,
             "an order of magnitude for a few cores; measure and write a table of your own",
         ),
     )

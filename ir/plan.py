@@ -92,6 +92,8 @@ class Plan:
         microbatches: into how many parts a batch is cut, whose gradients are summed.
         precision: dtypes.
         roll: for each repeat: `scan` or `unroll`.
+        groups: for repeats, and for loops by a value that they give: how many copies run again
+            together for the gradient, so that of these only what the first is given stays.
         shard: for values: rules that replace those of the mesh.
         remat: for values and instances: `save`, `recompute` or `offload`.
         loss_chunks: for values: into how many parts the work on them is cut.
@@ -105,6 +107,7 @@ class Plan:
     microbatches: int = 1
     precision: Precision = field(default_factory=Precision)
     roll: Decisions = ()
+    groups: Decisions = ()
     shard: Decisions = ()
     remat: Decisions = ()
     loss_chunks: Decisions = ()
@@ -134,6 +137,7 @@ SECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mesh.overrides": ("rules", ("param", "instance")),
     "precision.overrides": ("precision", ("instance", "value")),
     "roll": ("scan unroll", ("repeat",)),
+    "groups": ("count", ("repeat", "value")),
     "shard": ("rules", ("value", "param")),
     "remat": ("save recompute offload", ("value", "instance")),
     "loss_chunks": ("count", ("value",)),

@@ -26,7 +26,7 @@ def to_json(plan: Plan) -> str:
         "policy": plan.precision.policy,
         "overrides": _decisions_json(plan.precision.overrides),
     }
-    for name in ("roll", "shard", "remat", "loss_chunks", "layout"):
+    for name in ("roll", "groups", "shard", "remat", "loss_chunks", "layout"):
         sections[name] = _decisions_json(getattr(plan, name))
     return _written(sections, "", 2) + "\n"
 

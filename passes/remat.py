@@ -6,6 +6,9 @@ copy of a repeat, each call. Its ops `call`, `repeat` and `each` get the attribu
 belongs to the nearest such body around it, and stays if its decision, or that of the nearest
 instance around it, is `save` or `offload`.
 
+A decision of the section `groups` gives a `repeat` or `scan` the attribute `group`: so many copies
+run again together, and of these only what the first is given stays.
+
 Behind a value that stays goes a `name` node, and every reader reads that: of a value that is read
 both ways JAX would keep one and compute the other again. `docs/remat.md` has the whole account.
 """
@@ -16,12 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.core import Module, Op, Value, attributes, join, walk
+from ..ir.core import Instance, Module, Op, Value, attributes, join, walk
 from ..ir.diagnostics import Diagnostic, InputError
 from ..ir.plan import Decision, Plan, by_path, inherited
 from ..ir.rewrite import Scope, rewrite
 from ..ir.signature import CALLS
 from .manager import Pass
+
+LOOPS = ("repeat", "scan")
 
 GIVEN = ("param", "state", "const", "size")
 """Ops whose results are there in any case."""
@@ -49,15 +54,16 @@ class Remat(Pass):
     name: ClassVar[str] = "remat"
 
     def run(self, module: Module, plan: Plan) -> Module:
-        """The module with every decision of the plan's section `remat`.
+        """The module with every decision of the plan's sections `remat` and `groups`.
 
         Raises:
             InputError: a decision that can have no effect.
         """
-        if not plan.remat:
+        if not plan.remat and not plan.groups:
             return module
         kept = kept_values(module, plan)
-        problems = list(_problems(module, plan, kept))
+        groups = {d.key: d for d in plan.groups}
+        problems = [*_problems(module, plan, kept), *_group_problems(module, plan)]
         if problems:
             raise InputError(problems)
         within: dict[str, list[Kept]] = {path: [] for path in recomputed(plan)}
@@ -78,9 +84,14 @@ class Remat(Pass):
                     offloads=tuple(k.name for k in within[path] if k.offload),
                 )
                 self.count("bodies")
+            if op.name in LOOPS:
+                for key in loop_keys(scope.instance, op):
+                    if key in groups:
+                        op = op.with_attrs(group=groups[key].choice)
+                        self.count("groups")
             held = [stays(scope, r) for r in op.results]
-            if not any(held):
-                return None if op is before else scope.append(op)
+            if op is before and not any(held):
+                return None
             # The label, by which plans speak of a value, goes to the named one.
             results = tuple(
                 replace(r, label="") if h else r for r, h in zip(op.results, held, strict=True)
@@ -195,6 +206,46 @@ def _given(module: Module, path: str, label: str) -> bool:
         for r in op.results
     }
     return label in given
+
+
+def loop_keys(instance: Instance, op: Op) -> tuple[str, ...]:
+    """The keys by which a plan speaks of a loop: a repeat's path, the values that a scan gives."""
+    if op.name == "repeat":
+        return (join(instance.path, op["child"]),)
+    return tuple(f"{instance.path}/{r.label}" for r in op.results if r.label)
+
+
+def _group_problems(module: Module, plan: Plan) -> Iterator[Diagnostic]:
+    loops: dict[str, Op] = {}
+    for instance, _, op in module.walk():
+        if op.name in LOOPS and not op.get("parts"):
+            loops.update((key, op) for key in loop_keys(instance, op))
+    sizes = {**dict(module.sizes), **dict(plan.sizes)}
+    unrolled = {d.key for d in plan.roll if d.choice == "unroll"}
+    for decision in plan.groups:
+        found, size = loops.get(decision.key), decision.choice
+        assert isinstance(size, int)
+        what = f'"{decision.key}" in groups cannot be {size}'
+        if found is None:
+            known = ", ".join(sorted(loops, key=by_path)[:8]) or "this model has none"
+            yield Diagnostic("plan-groups", f"{what}: it is no loop", facts=(f"loops: {known}",))
+        elif decision.key in unrolled:
+            help = f'leave "{decision.key}" out of groups, or out of roll'
+            yield Diagnostic("plan-groups", f"{what}: its copies are written out", help=help)
+        elif set(found["along"].size.names) <= set(sizes):
+            count = found["along"].size.evaluate(sizes)
+            possible = group_sizes(count, found.name)
+            if size not in possible:
+                good = ", ".join(map(str, possible)) or "none"
+                facts = (f"it has {count} copies; sizes that divide them evenly: {good}",)
+                yield Diagnostic("plan-groups", f"{what}: groups must be equal", facts=facts)
+
+
+def group_sizes(copies: int, kind: str) -> tuple[int, ...]:
+    """The sizes of groups that a loop can have; a copy by itself is what `recompute` says of a
+    repeat, but of a scan nothing else says it."""
+    first = 2 if kind == "repeat" else 1
+    return tuple(n for n in range(first, copies) if copies % n == 0)
 
 
 def _wrong(decision: Decision, message: str, help: str) -> Diagnostic:

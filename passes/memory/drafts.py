@@ -46,3 +46,4 @@ class Body:
     dealt: tuple[int, ...] = ()
     keeps: tuple[str, ...] | None = None
     offloads: tuple[str, ...] = ()
+    group: int = 0

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ...ir.registry import keeps, lookup
 from .drafts import Body, Draft
 from .layouts import Layouts, axes_of
-from .units import Node, Unit, residuals, shared
+from .units import Node, Unit, shared, stays
 
 
 def finished(bodies: list[Body], layouts: Layouts) -> tuple[Unit, ...]:
@@ -71,6 +71,7 @@ def _unit(body: Body, layouts: Layouts) -> Unit:
         body.dealt,
         saved,
         stays(body.offloads),
+        body.group,
     )
 
 
@@ -122,8 +123,8 @@ def _with_loops(unit: Unit, units: list[Unit]) -> Unit:
         if any(unit.values[i].differentiated for i in group):
             outer = dict(zip(inner.arguments[-len(node.operands) :], node.operands, strict=False))
             moved = {inner.arguments[a] for _, a in inner.carried}
-            stacks = [(i, d, size * inner.copies) for i, d, size in residuals(inner)]
-            for id, dtype, size in (*stacks, *shared(inner)):
+            common = shared(inner) if inner.saved is None and not inner.group else ()
+            for id, dtype, size in (*stays(inner), *common):
                 if id in outer and id not in moved:
                     kept[outer[id]] = None  # sliced again, not stacked
                 else:

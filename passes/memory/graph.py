@@ -36,13 +36,16 @@ VIEWS = (
 """Ops whose result is the operand under another shape: it takes no bytes of its own."""
 
 
-def build(module: Module, plan: Plan, frozen: Iterable[str] = ()) -> Graph:
+def build(
+    module: Module, plan: Plan, frozen: Iterable[str] = (), apart: Iterable[str] = ()
+) -> Graph:
     """The graph of a module that has been laid out.
 
     Args:
         module: after the pass *layout*.
         plan: gives the sizes, the microbatches and the mesh.
         frozen: paths of parameters, or of instances, that are not trained.
+        apart: paths of calls that are units of their own; those that run again are in any case.
 
     Raises:
         InputError: a free size has no value.
@@ -57,7 +60,7 @@ def build(module: Module, plan: Plan, frozen: Iterable[str] = ()) -> Graph:
     for value in module.instances[0].variants[0].inputs:
         for name in value.axes[0][0].size.names if value.axes else ():
             sizes[name] = max(1, dict(plan.sizes).get(name, sizes[name]) // plan.microbatches)
-    return _Builder(module, plan, sizes, frozenset(frozen)).build()
+    return _Builder(module, plan, sizes, frozenset(frozen), frozenset(apart)).build()
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,16 @@ def _frame(instance: Instance, variant: Variant, copies: int = 1) -> _Frame:
 
 
 class _Builder:
-    def __init__(self, module: Module, plan: Plan, sizes: dict[str, int], frozen: frozenset[str]):
-        self.module, self.plan, self.sizes, self.frozen = module, plan, sizes, frozen
+    def __init__(
+        self,
+        module: Module,
+        plan: Plan,
+        sizes: dict[str, int],
+        frozen: frozenset[str],
+        apart: frozenset[str],
+    ):
+        self.module, self.plan, self.sizes = module, plan, sizes
+        self.frozen, self.apart = frozen, apart
         self.layouts = Layouts(plan, sizes)
         self.bodies: list[Body] = []
 
@@ -138,10 +149,10 @@ class _Builder:
             elif op.name == "if_train":
                 self.ops(body, frame, op.regions[0].ops)
                 self.stand_for(body, frame, op, op.regions[0].results, frame)
+            elif op.name in ("repeat", "scan") or self.stands_apart(frame, op):
+                self.unit(body, frame, op)
             elif op.name in ("call", "each"):
                 self.call(body, frame, op)
-            elif op.name in ("repeat", "scan"):
-                self.loop(body, frame, op)
             elif op.name == "rename":  # JAX knows no names: it is the operand itself
                 self.stand_for(body, frame, op, op.operands, frame, _renamed(op))
             else:
@@ -202,7 +213,7 @@ class _Builder:
         parts = key.split(".")
         around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
         trained = op.name == "param" and type_.kind == "float" and not around & self.frozen
-        return self.add(body, Draft(node, tangent=trained, varies=body.kind == "repeat"))
+        return self.add(body, Draft(node, tangent=trained, varies=body.kind in ("repeat", "call")))
 
     def plain(self, body: Body, frame: _Frame, op: Op) -> None:
         """An op that computes something."""
@@ -256,16 +267,24 @@ class _Builder:
             if mapped:
                 frame.mapped.add(value.id)
 
+    def stands_apart(self, frame: _Frame, op: Op) -> bool:
+        """Whether a call is a unit of its own."""
+        if op.name not in ("call", "each"):
+            return False
+        return op.get("keeps") is not None or join(frame.instance.path, op["child"]) in self.apart
+
+    def copies(self, frame: _Frame, op: Op) -> int:
+        """How many copies of what an op calls lie side by side."""
+        if op.name != "each":
+            return frame.copies
+        spread = self.layouts.parts(op.get("spread", ()))
+        return frame.copies * -(-op["along"].size.evaluate(self.sizes) // spread)
+
     def call(self, body: Body, frame: _Frame, op: Op) -> None:
         """A call, or copies side by side, inlined."""
         child, variant, dims = callee(self.module, frame.instance, op)
         back = {outer: inner for inner, outer in dims.items()}
-        copies = frame.copies
-        if op.name == "each":
-            copies *= -(
-                -op["along"].size.evaluate(self.sizes) // self.layouts.parts(op.get("spread", ()))
-            )
-        inner = _frame(child, variant, copies)
+        inner = _frame(child, variant, self.copies(frame, op))
         for index, (value, id) in enumerate(zip(variant.inputs, op.operands, strict=True)):
             inner.names[value.id] = frame.names[id]
             inner.spread[value.id] = as_seen(frame.spread.get(id, {}), back)
@@ -274,11 +293,12 @@ class _Builder:
         self.ops(body, inner, variant.ops)
         self.stand_for(body, frame, op, (r.value for r in variant.results), inner, dims)
 
-    # Loops.
+    # Units.
 
-    def loop(self, body: Body, frame: _Frame, op: Op) -> None:
-        """A repeat or scan: one node here for each result, and a unit of its own."""
-        along = op["along"].size.evaluate(self.sizes)
+    def unit(self, body: Body, frame: _Frame, op: Op) -> None:
+        """A loop, or a call that stands apart: one node here for each result, and a unit."""
+        kind = op.name if op.name in ("repeat", "scan") else "call"
+        along = op["along"].size.evaluate(self.sizes) if kind != "call" else 1
         together = 1  # steps that are taken at once
         if parts := op.get("parts"):
             together = -(-along // parts)
@@ -298,7 +318,7 @@ class _Builder:
             inside, variant, dims = callee(self.module, frame.instance, op)
             back = {outer: inner for inner, outer in dims.items()}
             operands, links = op.operands, carried(op)
-            dealt = frozenset(op["dealt"])
+            dealt = frozenset(op["dealt"] if kind == "repeat" else ())
             values, given = variant.inputs, op.operands
             results, ops = tuple(r.value for r in variant.results), variant.ops
             path = inside.path
@@ -308,8 +328,9 @@ class _Builder:
         at = len(self.bodies)
         while True:
             del self.bodies[at:]
-            unit = Body(path, op.name, along, carried=tuple(links.items()))
+            unit = Body(path, kind, along, carried=tuple(links.items()))
             unit.keeps, unit.offloads = op.get("keeps"), op.get("offloads", ())
+            unit.group = op.get("group", 0)
             if together > 1 or parts:
                 unit.keeps = ()  # what is taken in parts keeps nothing
             self.bodies.append(unit)
@@ -317,13 +338,23 @@ class _Builder:
                 copies = frame.copies * together
                 inner = replace(frame, names={}, spread={}, copies=copies)
             else:
-                inner = _frame(inside, variant, frame.copies)
+                inner = _frame(inside, variant, self.copies(frame, op))
             for position, (value, tangent) in enumerate(zip(values, tangents, strict=True)):
                 varies = position in becomes or position in dealt
                 found = self.layouts.along(value.type, spreads[position])
                 inner.spread[value.id] = found
                 inner.names[value.id] = self.argument(unit, path, value, found, tangent, varies)
-                if together > 1 and position in dealt:
+                if kind == "call":  # what it takes is as it is around it
+                    id = given[position]
+                    assert id is not None
+                    outer, draft = body.nodes[frame.names[id]], unit.nodes[inner.names[value.id]]
+                    draft.node, draft.varies = (
+                        replace(draft.node, bytes=outer.node.bytes),
+                        outer.varies,
+                    )
+                    if id in frame.mapped or position in op.get("dealt", ()):
+                        inner.mapped.add(value.id)
+                elif together > 1 and position in dealt:
                     draft = unit.nodes[inner.names[value.id]]
                     draft.node = replace(draft.node, bytes=draft.node.bytes * together)
                     inner.mapped.add(value.id)
@@ -353,7 +384,7 @@ class _Builder:
         flows = [unit.nodes[i].tangent for i in unit.results]
         first = -1
         ids = tuple(frame.names[i] for i in operands)
-        varies = any(body.nodes[i].varies for i in ids) or body.kind == "repeat"
+        varies = any(body.nodes[i].varies for i in ids) or body.kind in ("repeat", "call")
         for value, flow, id in zip(op.results, flows, results, strict=True):
             spread = self.layouts.along(value.type, as_seen(inner.spread.get(id, {}), dims))
             frame.spread[value.id] = spread

@@ -261,7 +261,9 @@ class Walk:
         return sum(
             values[i].bytes
             for i in dict.fromkeys(self.root(i) for i in ids)
-            if not self.at.get(i) and values[i].kind != "const" and self.unit.kind != "entry"
+            if not self.at.get(i)
+            and values[i].kind != "const"
+            and self.unit.kind in ("repeat", "scan")
         )
 
     def _loop_forward(self, node: Node, reads: Buffers) -> None:

@@ -10,7 +10,7 @@ in which each loop is one step that takes its stacks and the worst moment of one
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from ...ir.plan import Plan
 from .graph import Graph, Unit, backward, build, residuals, shared
 from .liveness import LoopCost, Program, Walk
 from .optimizer import Stored, state_bytes
+from .units import Choice, kept_bytes
 
 if TYPE_CHECKING:
     from ...ir.recipe import Recipe
@@ -174,7 +175,7 @@ def predict(
     plan: Plan,
     training: Training = Training(),
     hardware: Hardware | None = None,
-    saved: Mapping[str, Iterable[str] | None] | None = None,
+    choices: Mapping[str, Choice] | None = None,
     graph: Graph | None = None,
 ) -> MemoryReport:
     """What a training step takes.
@@ -184,15 +185,14 @@ def predict(
         plan: that was applied to it.
         training: optimizer and the like.
         hardware: for an estimate of the time.
-        saved: by path of a repeat, the keys that stay when it is recomputed, or None for all that
-            gradients keep; replaces what the module says.
+        choices: by the path of a unit, what stays of it; replaces what the module says.
         graph: `build(module, plan, training.frozen)`, where it is at hand.
 
     Raises:
         InputError: a free size has no value.
     """
     graph = graph or build(module, plan, training.frozen)
-    return _Model(module, plan, training, graph, saved or {}).report(hardware)
+    return _Model(module, plan, training, graph, choices or {}).report(hardware)
 
 
 def _alive(program: Program, live: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
@@ -211,19 +211,28 @@ def saved_ids(unit: Unit, keys: Iterable[str]) -> tuple[int, ...]:
     return tuple(i for key in keys for i in table.get(key, ()))
 
 
+def _chosen(unit: Unit, choices: Mapping[str, Choice]) -> Unit:
+    """The unit with what a choice for its path says of it."""
+    found = choices.get(unit.path)
+    if found is None or unit.kind == "scan":
+        return unit
+    gone = saved_ids(unit, found.offloaded)
+    stays = None if found.keys is None else (*saved_ids(unit, found.keys), *gone)
+    return replace(unit, saved=stays, offloaded=gone, group=found.group)
+
+
 class _Model:
     def __init__(
-        self, module: Module, plan: Plan, training: Training, graph: Graph, saved: Mapping
+        self,
+        module: Module,
+        plan: Plan,
+        training: Training,
+        graph: Graph,
+        choices: Mapping[str, Choice],
     ):
         self.module, self.plan, self.training = module, plan, training
-        self.graph, self.spread = graph, plan.mesh.size() > 1
-        self.saved: dict[int, tuple[int, ...] | None] = {}
-        for index, unit in enumerate(graph.units):
-            stays = unit.saved
-            if unit.path in saved:
-                keys = saved[unit.path]
-                stays = None if keys is None else saved_ids(unit, keys)
-            self.saved[index] = stays
+        units = tuple(_chosen(unit, choices) for unit in graph.units)
+        self.graph, self.spread = replace(graph, units=units), plan.mesh.size() > 1
         self.costs: dict[int, LoopCost] = {}
         for index in reversed(range(1, len(graph.units))):
             self.costs[index] = self.loop(index)
@@ -232,21 +241,23 @@ class _Model:
 
     def loop(self, index: int) -> LoopCost:
         """What a loop takes, apart from the loops in it, which are known."""
-        unit, saved = self.graph.units[index], self.saved[index]
+        unit, saved = self.graph.units[index], self.graph.units[index].saved
         values = unit.values
         fed = [a for a in unit.arguments if values[a].differentiated and not values[a].invariant]
         if saved is None:
             held = residuals(unit)
-            stacks = sum(size for _, _, size in held) * unit.copies
+            each = kept_bytes(unit)
             at_hand = [i for i, _, _ in held if i is not None]
             again: tuple[int, ...] = ()
+            common, moving = sum(size for _, _, size in shared(unit)), 0
         else:
             work = backward(unit, saved)
             gone = {values[i].root for i in unit.offloaded}
             carry = [unit.arguments[a] for _, a in unit.carried]
             stays = [i for i in (*work.kept, *carry) if i not in gone]
-            stacks = sum(values[i].bytes for i in dict.fromkeys(stays)) * unit.copies
+            each = sum(values[i].bytes for i in dict.fromkeys(stays))
             at_hand, again = [*work.kept], work.recomputed
+            common, moving = 0, sum(values[i].bytes for i in gone)
         forward = Walk(unit, self.costs, self.spread)
         forward.outside(unit.arguments)
         forward.forward([v.id for v in values], unit.results)
@@ -267,12 +278,21 @@ class _Model:
         total, _, live = back.program.peak()
         worst = _alive(back.program, live)
         stored = sum(v.stored for v in values if v.kind == "param" and v.differentiated)
+        stacks, passing = each * unit.copies, carry_bytes + moving
+        if unit.group:
+            # What goes from group to group stays; one group has its stacks, and slices of its own.
+            dealt = sum(values[unit.arguments[p]].bytes for p in unit.dealt)
+            handed = sum(values[unit.arguments[p]].bytes for _, p in unit.carried)
+            stacks = handed * (unit.copies // unit.group)
+            if unit.group > 1:
+                passing += (each + dealt + 2 * stored) * unit.group
+            passing, common = passing + common, 0
         return LoopCost(
             stacks,
-            sum(size for _, _, size in shared(unit) if size) if saved is None else 0,
-            forward.program.peak()[0] + carry_bytes,
-            total + carry_bytes,
-            stored * unit.copies if unit.kind == "repeat" else 0,
+            common,
+            forward.program.peak()[0] + carry_bytes + moving,
+            total + passing,
+            stored * unit.copies if unit.kind in ("repeat", "call") else 0,
             worst,
         )
 
@@ -369,11 +389,13 @@ class _Model:
     def kept(self) -> list[KeptValue]:
         """What stays from the forward to the backward pass."""
         found = []
-        for index, unit in enumerate(self.graph.units):
-            if unit.kind != "repeat" or not any(v.differentiated for v in unit.values):
+        for unit in self.graph.units:
+            if unit.kind not in ("repeat", "call") or not any(
+                v.differentiated for v in unit.values
+            ):
                 continue
-            saved = self.saved[index]
-            if saved is None:
+            saved = unit.saved
+            if saved is None and not unit.group:
                 for node in unit.values:
                     for _, size in node.internals:
                         if not node.invariant:
@@ -382,7 +404,9 @@ class _Model:
                 ids = [i for i, _, _ in residuals(unit) if i is not None]
             else:
                 carry = [unit.arguments[a] for _, a in unit.carried]
-                ids = list(dict.fromkeys((*carry, *backward(unit, saved).kept)))
+                kept = () if saved is None or unit.group else backward(unit, saved).kept
+                ids = list(dict.fromkeys((*carry, *kept)))
+            copies = unit.copies // max(unit.group, 1)
             gone = {unit[i].root for i in unit.offloaded}
             for id in ids:
                 node = unit[id]
@@ -391,7 +415,7 @@ class _Model:
                         node.key or unit[node.root].key,
                         node.op,
                         node.place,
-                        node.bytes * unit.copies,
+                        node.bytes * copies,
                         unit.path,
                         node.root in gone,
                     )
@@ -408,9 +432,11 @@ class _Model:
                     continue
                 flops += times[index] * node.flops * (1 + (node.products or node.differentiated))
                 traffic += times[index] * node.traffic * (1 + 2 * node.differentiated)
-            saved = self.saved[index]
-            if saved is not None:
-                more = backward(unit, saved)
+            if unit.group:
+                again += times[index] * sum(v.flops for v in unit.values if v.unit is None)
+                traffic += times[index] * sum(v.traffic for v in unit.values if v.unit is None)
+            if unit.saved is not None:
+                more = backward(unit, unit.saved)
                 again += times[index] * more.flops
                 traffic += times[index] * more.traffic
         parts = self.plan.microbatches

@@ -80,8 +80,9 @@ class Unit:
     """What is checkpointed as one.
 
     Attributes:
-        path: of the instance that is repeated; "" for the rest; of a scan that of its instance.
-        kind: `entry`, `repeat` or `scan`.
+        path: of the instance that is repeated or called; "" for the rest; of a scan that of its
+            instance.
+        kind: `entry`, `repeat`, `scan`, or `call`: a layer that is called once, and may run again.
         copies: how often it runs for each time that its loop does.
         values: all of its values, in the order of execution.
         results: ids of what it gives.
@@ -91,6 +92,8 @@ class Unit:
         saved: where the module says that copies are run again for the gradient: ids of the values
             that stay, on the device or on the host; None where all that gradients keep stays.
         offloaded: those of them that go to the memory of the host.
+        group: how many copies run again together, so that of them only what the first is given
+            stays; 0 where each copy stands by itself.
     """
 
     path: str
@@ -103,6 +106,7 @@ class Unit:
     dealt: tuple[int, ...] = ()
     saved: tuple[int, ...] | None = None
     offloaded: tuple[int, ...] = ()
+    group: int = 0
 
     def __getitem__(self, id: int) -> Node:
         return self.values[id]
@@ -115,6 +119,21 @@ class Unit:
                 if key:
                     table[key] = (*table.get(key, ()), node.id)
         return table
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What stays of a unit for its gradient.
+
+    Attributes:
+        keys: of the values that stay on the device; None where nothing runs again copy by copy.
+        offloaded: keys of those that stay on the host.
+        group: as in `Unit`.
+    """
+
+    keys: frozenset[str] | None = None
+    offloaded: frozenset[str] = frozenset()
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -210,9 +229,12 @@ def residuals(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
     """What is kept of one copy where nothing is checkpointed: (id, dtype, bytes).
 
     Internals have no id. Parameters and constants, which are there already, are left out, as is
-    what all copies `shared`.
+    what all copies `shared`. Outside of loops XLA sees that a value and its reshape are one.
     """
-    found = {i: (i, unit[i].dtype, unit[i].kept) for i in _kept(unit) if not unit[i].invariant}
+    kept = _kept(unit)
+    if unit.kind == "call":
+        kept = tuple(dict.fromkeys(unit[i].root for i in kept))
+    found = {i: (i, unit[i].dtype, unit[i].kept) for i in kept if not unit[i].invariant}
     inner = [
         (None, dtype, size)
         for node in unit.values
@@ -220,6 +242,32 @@ def residuals(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
         for dtype, size in node.internals
     ]
     return (*found.values(), *inner)
+
+
+def kept_bytes(unit: Unit) -> int:
+    """Bytes that one copy keeps where nothing runs again; a call's arguments are there anyway."""
+    there = unit.arguments if unit.kind == "call" else ()
+    return sum(size for id, _, size in residuals(unit) if id not in there)
+
+
+def stays(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:
+    """What stays of all copies, as it is decided for the unit: (id, dtype, bytes).
+
+    What a copy is given by what is around the unit, and not by the copy before, is among it, though
+    it is there in any case.
+    """
+    if unit.saved is None and not unit.group:
+        return tuple((i, dtype, size * unit.copies) for i, dtype, size in residuals(unit))
+    handed = [unit.arguments[a] for _, a in unit.carried]
+    needed = [i for i in unit.arguments if i not in handed and unit[i].differentiated]
+    if unit.group:
+        found = dict.fromkeys((*handed, *needed))
+        number = unit.copies // unit.group
+        return tuple((i, unit[i].dtype, unit[i].bytes * number) for i in found)
+    gone = {unit[i].root for i in unit.offloaded}
+    kept = (*handed, *backward(unit, unit.saved or ()).kept)
+    found = dict.fromkeys((*(i for i in kept if unit[i].root not in gone), *needed))
+    return tuple((i, unit[i].dtype, unit[i].bytes * unit.copies) for i in found)
 
 
 def shared(unit: Unit) -> tuple[tuple[int | None, str, int], ...]:

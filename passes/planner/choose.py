@@ -8,7 +8,7 @@ taken. So more memory never means more time, and no stock policy that fits is be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from ...ir.core import Module
@@ -16,6 +16,8 @@ from ...ir.hardware import Hardware
 from ...ir.plan import Decision, Plan, decide
 from ..memory.graph import Graph, Unit, build
 from ..memory.model import MemoryReport, Training, predict
+from ..memory.units import kept_bytes
+from .blocks import apart
 from .frontier import Point, frontier, point, stock
 from .milp import solved
 from .problem import Problem, problem
@@ -25,12 +27,16 @@ MARGIN = 0.12
 model of memory was 11 to 12 % low."""
 
 GAIN = 0.1
-"""Of the step's time, that more microbatches must save to be taken unasked."""
+"""Of the step's time, that more microbatches must save to be taken unasked. Where layers have
+states, such as means over a batch, they are taken only if nothing else fits."""
 
 MOST_PARTS = 64
 
 LOSS_PARTS = 16
 """Into how many parts the work on logits is cut, where it is."""
+
+SEARCHES, FEWEST = 24, 6
+"""How many points of its frontier are searched for, of a repeat and of what is called once."""
 
 Apply = Callable[[Plan], Module]
 
@@ -126,23 +132,25 @@ def choose(
     Raises:
         InputError: a free size has no value.
     """
-    best = _best(apply, replace(plan, remat=()), training, device, budget, short)
+    best = _best(apply, replace(plan, remat=(), groups=()), training, device, budget, short)
     for key in () if plan.loss_chunks else cuts:
         if best.fits and best.chosen.again == 0:
             break
         reason = "whole it would take much of the peak; its parts are made again one by one"
-        cut = replace(plan, remat=(), loss_chunks=(Decision(key, LOSS_PARTS, reason),))
+        cut = replace(plan, remat=(), groups=(), loss_chunks=(Decision(key, LOSS_PARTS, reason),))
         other = _best(apply, cut, training, device, budget, short)
         if (other.fits, -_time(other)) > (best.fits, -_time(best)) or (
             not best.fits and other.report.peak < best.report.peak
         ):
             best = other
-    bare = replace(best.plan, remat=())
+    states = any(v.writes for i in apply(plan).instances for v in i.variants)
+    bare = replace(best.plan, remat=(), groups=())
     for parts in _more(plan.microbatches, batch):
         if best.fits and best.chosen.again == 0:
             break
         other = _best(apply, replace(bare, microbatches=parts), training, device, budget, short)
-        if other.fits and (not best.fits or _time(other) < _time(best) * (1 - GAIN)):
+        enough = GAIN if not states else 1.0
+        if other.fits and (not best.fits or _time(other) < _time(best) * (1 - enough)):
             best = other
         elif best.fits:
             break
@@ -173,73 +181,103 @@ def _best(
     short: int,
 ) -> Planned:
     module = apply(plan)
-    graph = build(module, plan, training.frozen)
-    blocks = tuple(_blocks(graph, device))
-    measure = _Measure(module, plan, training, device, graph, blocks)
-    options = tuple(sorted(_options(blocks, measure), key=lambda o: (o.peak, o.again)))
+    measure = _Measure(module, plan, training, device)
+    blocks = measure.blocks
+    options = worth(_options(blocks, measure))
     room = int(budget * (1 - MARGIN)) - short
     fitting = [o for o in options if o.peak <= room]
     chosen = min(fitting, key=lambda o: (o.again, o.peak)) if fitting else options[0]
     made = with_decisions(plan, blocks, chosen)
-    report = predict(module, plan, training, device, _saved(blocks, chosen.points), graph)
+    report = measure.report(chosen.points)
     seconds = measure.seconds()
     return Planned(made, report, budget, device, bool(fitting), seconds, chosen, options, blocks)
 
 
+def worth(options: Iterable[Option]) -> tuple[Option, ...]:
+    """The stock policies, and what no other option beats in memory and time; least memory first."""
+    kept: list[Option] = []
+    least = float("inf")
+    for option in sorted(options, key=lambda o: (o.peak, o.again)):
+        if option.name or option.again < least:
+            kept.append(option)
+        least = min(least, option.again)
+    return tuple(kept)
+
+
 def _blocks(graph: Graph, device: Hardware) -> Iterable[Block]:
-    """The repeated blocks that are in no other."""
-    entry = graph.units[0]
-    for index, unit in enumerate(graph.units):
-        if unit.kind != "repeat" or not any(v.differentiated for v in unit.values):
-            continue
-        runs = sum(v.unit == index and v.first == v.id for v in entry.values)
-        if runs:
-            asked = problem(unit, device)
-            yield Block(unit, asked, frontier(unit, asked), stock(unit, asked), runs)
+    """The blocks, in the order in which they run."""
+    runs: dict[str, int] = {}  # a layer may be called twice
+    units: dict[str, Unit] = {}
+    for node in graph.units[0].values:
+        if node.unit is not None and node.first == node.id and node.differentiated:
+            unit = graph.units[node.unit]
+            if unit.kind in ("repeat", "call"):
+                units.setdefault(unit.path, unit)
+                runs[unit.path] = runs.get(unit.path, 0) + 1
+    for path, unit in units.items():
+        asked = problem(unit, device)
+        points = frontier(unit, asked, SEARCHES if unit.kind == "repeat" else FEWEST)
+        yield Block(unit, asked, points, stock(unit, asked), runs[path])
 
 
 class _Measure:
-    """Peaks and times of options."""
+    """Blocks, and the peaks and times of options for them."""
 
-    def __init__(
-        self,
-        module: Module,
-        plan: Plan,
-        training: Training,
-        device: Hardware,
-        graph: Graph,
-        blocks: tuple[Block, ...],
-    ):
+    def __init__(self, module: Module, plan: Plan, training: Training, device: Hardware):
         self.module, self.plan, self.training = module, plan, training
-        self.device, self.graph, self.blocks = device, graph, blocks
-        self.cut = sum(
+        self.device = device
+        self.graphs: dict[frozenset[str], Graph] = {}
+        plain = self.graph(frozenset())
+        self.calls = frozenset(apart(module, plain))
+        whole = self.graph(self.calls)
+        bare = {u.path for u in whole.units if u.kind == "call" and not kept_bytes(u)}
+        self.calls -= bare
+        whole = self.graph(self.calls)
+        self.blocks = tuple(_blocks(whole, device))
+        self.again = sum(
             unit.copies * problem(unit, device).outcome(()).seconds
-            for unit in graph.units
-            if unit.kind == "scan" and unit.saved is not None
+            if unit.saved is not None
+            else unit.copies * problem(unit, device).forward
+            for unit in whole.units
+            if unit.kind == "scan" and (unit.saved is not None or unit.group)
         )
 
+    def graph(self, calls: frozenset[str]) -> Graph:
+        """The graph in which these calls are units."""
+        if calls not in self.graphs:
+            self.graphs[calls] = build(self.module, self.plan, self.training.frozen, calls)
+        return self.graphs[calls]
+
+    def report(self, points: tuple[Point, ...], timed: bool = True) -> MemoryReport:
+        """What a step takes; a call of which all is kept is a part of what is around it."""
+        choices = {b.unit.path: p.choice for b, p in zip(self.blocks, points, strict=True)}
+        some = {b.unit.path for b, p in zip(self.blocks, points, strict=True) if not p.everything}
+        graph = self.graph(self.calls & some)
+        device = self.device if timed else None
+        return predict(self.module, self.plan, self.training, device, choices, graph)
+
     def option(self, name: str, points: tuple[Point, ...]) -> Option:
-        saved = _saved(self.blocks, points)
-        report = predict(self.module, self.plan, self.training, None, saved, self.graph)
-        again = self.cut + sum(
+        report = self.report(points, timed=False)
+        again = self.again + sum(
             b.runs * b.unit.copies * p.seconds for b, p in zip(self.blocks, points, strict=True)
         )
         return Option(name, points, again * self.plan.microbatches, report.peak)
 
     def seconds(self) -> float:
         """Of a step without second runs: the backward pass takes twice the forward one."""
-        total = problem(self.graph.units[0], self.device).forward
-        total -= sum(_loops(self.graph, self.device))
+        graph = self.graph(self.calls)
+        total = problem(graph.units[0], self.device).forward
+        total -= sum(_blocks_as_nodes(graph, self.device))
         total += sum(b.runs * b.unit.copies * b.problem.forward for b in self.blocks)
         return 3 * total * self.plan.microbatches
 
 
-def _loops(graph: Graph, device: Hardware) -> Iterable[float]:
-    """What loops over blocks count for in the entry, where they are single nodes."""
+def _blocks_as_nodes(graph: Graph, device: Hardware) -> Iterable[float]:
+    """What blocks count for in the entry, where they are single nodes."""
     for node in graph.units[0].values:
         if node.unit is None or node.first != node.id or not node.differentiated:
             continue
-        if graph.units[node.unit].kind == "repeat":
+        if graph.units[node.unit].kind != "scan":
             dtype = graph.units[0][node.operands[0]].dtype if node.operands else node.dtype
             yield max(node.flops / device.flops(dtype), node.traffic / device.bandwidth)
 
@@ -247,9 +285,9 @@ def _loops(graph: Graph, device: Hardware) -> Iterable[float]:
 def _options(blocks: tuple[Block, ...], measure: _Measure) -> Iterable[Option]:
     seen = set()
     for name, points in (*_stock(blocks), *_combined(blocks)):
-        keys = tuple(p.keys for p in points)
-        if keys not in seen:
-            seen.add(keys)
+        choices = tuple(p.choice for p in points)
+        if choices not in seen:
+            seen.add(choices)
             yield measure.option(name, points)
 
 
@@ -267,16 +305,12 @@ def _combined(blocks: tuple[Block, ...]) -> Iterable[tuple[str, tuple[Point, ...
             yield found.policy, (found,)
     if len(blocks) < 2:
         return
-    least = sum(min(_stays(b, p) for p in b.points) for b in blocks)
-    most = sum(max(_stays(b, p) for p in b.points) for b in blocks)
+    least = sum(min(p.saved for p in b.points) for b in blocks)
+    most = sum(max(p.saved for p in b.points) for b in blocks)
     for index in range(25):
         points = knapsack(blocks, least + (most - least) * index // 24)
         if points is not None:
             yield "", points
-
-
-def _stays(block: Block, found: Point) -> int:
-    return found.saved * block.unit.copies
 
 
 def knapsack(blocks: tuple[Block, ...], room: int) -> tuple[Point, ...] | None:
@@ -286,7 +320,7 @@ def knapsack(blocks: tuple[Block, ...], room: int) -> tuple[Point, ...] | None:
 
     every = [(i, b, p) for i, b in enumerate(blocks) for p in b.points]
     seconds = np.array([b.runs * b.unit.copies * p.seconds for _, b, p in every])
-    size = np.array([float(_stays(b, p)) for _, b, p in every])
+    size = np.array([float(p.saved) for _, _, p in every])
     one = np.array([[float(i == k) for i, _, _ in every] for k in range(len(blocks))])
     scale = max(seconds.max(), 1e-30)
     found = solved(
@@ -303,48 +337,59 @@ def knapsack(blocks: tuple[Block, ...], room: int) -> tuple[Point, ...] | None:
     return tuple(p for (_, _, p), x in zip(every, found.x, strict=True) if x > 0.5)
 
 
-def _saved(
-    blocks: tuple[Block, ...], points: tuple[Point, ...]
-) -> Mapping[str, frozenset[str] | None]:
-    return {b.unit.path: p.keys for b, p in zip(blocks, points, strict=True)}
-
-
 # Decisions
 
 
 def with_decisions(plan: Plan, blocks: tuple[Block, ...], option: Option) -> Plan:
     """The plan with an option's decisions, each with its reason and place."""
     made: list[Decision] = []
+    groups: list[Decision] = []
     for block, found in zip(blocks, option.points, strict=True):
-        if found.keys is not None:
+        if found.choice.group:
+            groups.append(_group(block, found))
+        if found.choice.keys is not None:
             made += _decisions(block, found)
-    return replace(plan, remat=decide((), *made))
+    return replace(plan, remat=decide((), *made), groups=decide((), *groups))
+
+
+def _group(block: Block, found: Point) -> Decision:
+    number = block.unit.copies // found.choice.group
+    why = f"{number} times {found.choice.group} copies: what goes from group to group stays, "
+    why += f"{size_text(found.saved)}; each group runs forward once more"
+    return Decision(block.unit.path, found.choice.group, why)
 
 
 def _decisions(block: Block, found: Point) -> Iterable[Decision]:
-    asked, unit = block.problem, block.unit
-    assert found.keys is not None
-    whole = asked.everything * unit.copies
-    stays = found.saved * unit.copies
-    share = found.seconds / (3 * asked.forward) if asked.forward else 0.0
+    asked, choice = block.problem, found.choice
+    copies = choice.group or asked.copies
+    each = point(replace(asked, copies=copies), replace(choice, group=0))
+    whole = 3 * asked.forward or 1.0
     how = f"as {found.policy} has it, " if found.policy else ""
+    within = "a group of " if choice.group else ""
     yield Decision(
-        unit.path,
+        asked.path,
         "recompute",
-        f"{how}{size_text(stays)} of {size_text(whole)} stay in {unit.copies} copies; "
-        f"the rest is made again in {share:.0%} of the block's time",
+        f"{how}{size_text(each.saved)} of {size_text(asked.everything * copies)} stay in "
+        f"{within}{copies} {'copy' if copies == 1 else 'copies'}; the rest is made again in "
+        f"{each.seconds / whole:.0%} of the block's time",
     )
+    kept, gone = choice.keys or frozenset(), choice.offloaded
     for candidate in asked.candidates:
-        if candidate.key in found.keys:
-            without = point(asked, found.keys - {candidate.key})
-            spared = (without.seconds - found.seconds) / (3 * asked.forward)
-            yield Decision(
-                candidate.key,
-                "save",
-                f"{size_text(candidate.bytes * unit.copies)}, spares {spared:.1%} of the "
-                "block's time",
-                candidate.place,
+        key, size = candidate.key, size_text(candidate.bytes * copies)
+        if key in kept:
+            without = asked.outcome(kept - {key}, gone)
+            spared = (without.seconds - each.seconds) / whole
+            why = f"{size}, spares {spared:.1%} of the block's time"
+            yield Decision(key, "save", why, candidate.place)
+        elif key in gone:
+            why = (
+                f"{size} to the host and back in {candidate.moving / whole:.1%} of the block's time"
             )
+            if not candidate.given:
+                without = asked.outcome(kept, gone - {key})
+                instead = without.seconds - each.seconds + candidate.moving
+                why += f", made again it were {instead / whole:.1%}"
+            yield Decision(key, "offload", why, candidate.place)
 
 
 UNITS = ("B", "kB", "MB", "GB", "TB")

@@ -1,5 +1,8 @@
 """The frontier of a block: sets worth keeping, from the fewest bytes to the least time.
 
+Of a repeat, copies may also run again in groups, so that only what goes from group to group stays:
+each group runs forward once more, and goes backward by any of the other points.
+
 It does not depend on the budget, so that a smaller budget never means less time. Exact searches
 give points at budgets that divide the range evenly; the stock policies are in the pool, so that a
 plan is never worse than any of them.
@@ -7,9 +10,11 @@ plan is never worse than any of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..memory.graph import Unit
+from ..memory.units import Choice
+from ..remat import group_sizes
 from .milp import Search
 from .problem import Problem
 from .stock import policies
@@ -21,37 +26,45 @@ class Point:
 
     Attributes:
         policy: the stock policy that it is; "" for what a search found.
-        keys: what is kept; None: everything, and nothing runs again.
-        seconds: of second runs, in one copy.
-        saved: bytes kept in one copy, what it is given included.
+        choice: what is kept; with the keys None everything, and nothing runs again.
+        seconds: of second runs and of moving, in one copy.
+        saved: bytes that all copies keep on the device, what they are given included.
         peak: bytes at the worst time in the block: what all copies keep, and one makes in passing.
     """
 
     policy: str
-    keys: frozenset[str] | None
+    choice: Choice
     seconds: float
     saved: int
     peak: int
 
-
-def point(problem: Problem, keys: frozenset[str], policy: str = "") -> Point:
-    """A set with what follows from it."""
-    found = problem.outcome(keys)
-    given = problem.arguments * problem.copies
-    return Point(policy, keys, found.seconds, found.saved + problem.arguments, found.peak + given)
+    @property
+    def everything(self) -> bool:
+        """Whether nothing runs again."""
+        return self.choice.keys is None and not self.choice.group
 
 
-def everything(problem: Problem) -> Point:
-    """No second run."""
-    whole = problem.everything * problem.copies
+def point(problem: Problem, choice: Choice, policy: str = "") -> Point:
+    """A choice with what follows from it."""
     passing = max((size for _, size in problem.base), default=0)
-    return Point("everything_saveable", None, 0.0, problem.everything, whole + passing)
+    if choice.group:
+        inner = replace(problem, copies=choice.group)
+        each = point(inner, replace(choice, group=0))
+        handed = problem.arguments * (problem.copies // choice.group)
+        return Point(policy, choice, problem.forward + each.seconds, handed, handed + each.peak)
+    if choice.keys is None:
+        whole = problem.everything * problem.copies
+        return Point(policy, choice, 0.0, whole, whole + passing)
+    found = problem.outcome(choice.keys, choice.offloaded)
+    given = problem.arguments * problem.copies
+    stays = found.saved * problem.copies + given
+    return Point(policy, choice, found.seconds, stays, found.peak + given)
 
 
 def stock(unit: Unit, problem: Problem) -> tuple[Point, ...]:
     """The stock policies as points."""
-    found = [point(problem, keys, name) for name, keys in policies(unit, problem).items()]
-    return (*found, everything(problem))
+    every = {**policies(unit, problem), "everything_saveable": Choice()}
+    return tuple(point(problem, choice, name) for name, choice in every.items())
 
 
 def frontier(
@@ -65,14 +78,20 @@ def frontier(
     """
     pool = list(stock(unit, problem))
     search = Search(problem, limit)
+    given = [c.key for c in problem.candidates if c.given and c.moving]
     least = min(p.peak for p in pool) - problem.arguments * problem.copies
-    most = problem.outcome(c.key for c in problem.candidates).peak
-    seen = {p.keys for p in pool}
+    least = min(least, problem.outcome((), given).peak)
+    most = problem.outcome(c.key for c in problem.candidates if not c.given).peak
+    seen = {p.choice for p in pool}
     for index in range(points + 1):
-        keys = search.best(least + (most - least) * index // points)
-        if keys is not None and keys not in seen:
-            seen.add(keys)
-            pool.append(point(problem, keys))
+        found = search.best(least + (most - least) * index // points)
+        if found is not None and Choice(*found) not in seen:
+            seen.add(Choice(*found))
+            pool.append(point(problem, Choice(*found)))
+    alone = [p.choice for p in undominated(pool) if not p.choice.offloaded]
+    if unit.kind == "repeat":
+        sizes = group_sizes(problem.copies, unit.kind)
+        pool += [point(problem, replace(c, group=size)) for size in sizes for c in alone]
     return undominated(pool)
 
 

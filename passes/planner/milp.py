@@ -1,15 +1,16 @@
 """The exact search: which values of a block are kept, so that second runs take the least time.
 
-One binary for each candidate says that it is kept. One number for each op and time says that it has
-run again when the backward pass, which goes from the last time to the first, is there: it never
-falls on that way, and is at least 1 where a result is needed and not kept, so that it is whole
-wherever the binaries are. All else is linear:
+Two binaries for each candidate say that it is kept, and that it is moved to the host. One number
+for each op and time says that it has run again when the backward pass, which goes from the last
+time to the first, is there: it never falls on that way, and is at least 1 where a result is needed
+and not kept, so that it is whole wherever the binaries are. All else is linear:
 
-    minimise  sum seconds[op] * again[op, first]
-    so that   again[maker(v), t] + kept(v) >= 1                 for each need (t, v)
-              again[maker(v), t] + kept(v) >= again[op, t]      for each v that op reads
+    minimise  sum seconds[op] * again[op, first] + sum moving(v) moved(v)
+    so that   again[maker(v), t] + kept(v) + moved(v) >= 1              for each need (t, v)
+              again[maker(v), t] + kept(v) + moved(v) >= again[op, t]   for each v that op reads
               again[op, t] >= again[op, next t]
-              base[t] + sum held(v, t) kept(v) + sum live[op, t] again[op, t] <= budget
+              base[t] + sum held(v, t) kept(v) + sum back(v, t) moved(v)
+                      + sum live[op, t] again[op, t] <= budget
 
 The same as Checkmate (Jain et al. 2020) with every value made at most twice, and stages only where
 the backward pass needs something. A second search keeps the least that costs no more.
@@ -45,6 +46,10 @@ def solved(wanted: Any, **program: Any) -> Any:
             os.close(shown)
 
 
+Sets = tuple[frozenset[str], frozenset[str]]
+"""The keys that are kept on the device, and on the host."""
+
+
 class Search:
     """The program of one problem, to be solved for one budget after the other."""
 
@@ -52,44 +57,44 @@ class Search:
         """`limit` is the seconds that one search may take."""
         self.problem, self.limit = problem, limit
 
-    def best(self, budget: int) -> frozenset[str] | None:
-        """The keys to keep; None where no set fits.
+    def best(self, budget: int) -> Sets | None:
+        """The keys to keep, and those to keep on the host; None where no sets fit.
 
         Args:
             budget: bytes at the peak: what all copies keep, and what one makes in passing.
         """
         room = budget
         for _ in range(3):  # the solver's own tolerance may let it exceed by a little
-            keys = self._fewest(room)
-            if keys is None:
+            found = self._fewest(room)
+            if found is None:
                 return None
-            over = self.problem.outcome(keys).peak - budget
+            over = self.problem.outcome(*found).peak - budget
             if over <= 0:
-                return keys
+                return found
             room = min(room, budget) - over - budget // 10**6
         return None
 
-    def _fewest(self, budget: int) -> frozenset[str] | None:
+    def _fewest(self, budget: int) -> Sets | None:
         """The least time, and of what takes that the fewest bytes."""
         first = self._solve(budget, None)
         if first is None:
             return None
-        keys, seconds = first
+        found, seconds = first
         second = self._solve(budget, seconds * (1 + SLACK) + 1e-15)
-        return keys if second is None else second[0]
+        return found if second is None else second[0]
 
     @cached_property
     def _program(self) -> _Program:
         return _Program(self.problem)
 
-    def _solve(self, budget: int, most: float | None) -> tuple[frozenset[str], float] | None:
+    def _solve(self, budget: int, most: float | None) -> tuple[Sets, float] | None:
         """The least time; or the fewest bytes, with at most a given time."""
         from scipy.optimize import Bounds, LinearConstraint
 
         program = self._program
         if not self.problem.candidates:
             fits = self.problem.outcome(()).peak <= budget
-            return (frozenset(), 0.0) if fits else None
+            return ((frozenset(), frozenset()), 0.0) if fits else None
         unit = max(budget, 1)
         constraints = [LinearConstraint(program.order, 0, float("inf"))] if program.rows else []
         constraints.append(LinearConstraint(program.cover, program.least, float("inf")))
@@ -104,16 +109,18 @@ class Search:
         found = solved(
             wanted,
             integrality=program.whole,
-            bounds=Bounds(0, 1),
+            bounds=Bounds(0, program.most),
             constraints=constraints,
             options={"time_limit": self.limit, "mip_rel_gap": 1e-7},
         )
         if found.x is None:
             return None
-        keys = frozenset(
-            c.key for c, x in zip(self.problem.candidates, found.x, strict=False) if x > 0.5
+        every = self.problem.candidates
+        kept, moved = (
+            frozenset(c.key for c, x in zip(every, found.x[start:], strict=False) if x > 0.5)
+            for start in (0, len(every))
         )
-        return keys, self.problem.outcome(keys).seconds
+        return (kept, moved), self.problem.outcome(kept, moved).seconds
 
 
 @dataclass
@@ -145,11 +152,13 @@ class _Program:
         memory, base: for each time the bytes of what is chosen, and those that are there anyway.
         seconds, bytes: by variable, what to minimise.
         whole: by variable, whether it is binary.
+        most: by variable, its bound.
     """
 
     def __init__(self, problem: Problem):
         import numpy as np
 
+        count = len(problem.candidates)
         keys = {v: i for i, c in enumerate(problem.candidates) for v in c.values}
         makes = {make.time: make for make in problem.makes}
         times = [t for t, _ in problem.base]
@@ -158,15 +167,15 @@ class _Program:
         for op in makes:
             for t in times:
                 if op in lowest and lowest[op] <= t <= highest[op]:
-                    columns[op, t] = len(problem.candidates) + len(columns)
-        width = len(problem.candidates) + len(columns)
+                    columns[op, t] = 2 * count + len(columns)
+        width = 2 * count + len(columns)
         order, cover, memory = _Matrix(width), _Matrix(width), _Matrix(width)
         least: list[float] = []
 
         def covered(value: int, time: int, row: dict[int, float], need: float) -> None:
             row[columns[problem.maker[value], time]] = 1.0
             if value in keys:
-                row[keys[value]] = 1.0
+                row[keys[value]] = row[count + keys[value]] = 1.0
             cover.add(row)
             least.append(need)
 
@@ -187,12 +196,18 @@ class _Program:
         for op, make in makes.items():
             if op in lowest:
                 seconds[columns[op, lowest[op]]] = make.seconds
+        most = np.ones(width)
         for i, candidate in enumerate(problem.candidates):
             size[i] = candidate.bytes
+            size[count + i] = -candidate.bytes * candidate.given
+            seconds[count + i] = candidate.moving
+            most[i] = not candidate.given
+            most[count + i] = candidate.moving > 0
         for time in times:
             row: dict[int, float] = {}
             for i, candidate in enumerate(problem.candidates):
                 row[i] = problem.held(candidate, time)
+                row[count + i] = problem.back(candidate, time)
             for op, make in makes.items():
                 alive = sum(b for until, b in make.live if until <= time)
                 if alive and (op, time) in columns:
@@ -205,7 +220,7 @@ class _Program:
         self.memory = memory.sparse()
         self.base = np.array([b for _, b in problem.base], float)
         self.seconds, self.bytes = seconds, size
-        self.whole = np.array([1] * len(problem.candidates) + [0] * len(columns))
+        self.whole, self.most = np.array([1] * 2 * count + [0] * len(columns)), most
 
 
 def _when(problem: Problem) -> tuple[dict[int, int], dict[int, int]]:

@@ -8,6 +8,10 @@ lives until the last op whose gradient needs it. So cost and peak follow from th
 The gradient of some ops needs what has no name: their own result as it is before it is named, or
 an internal. These run again in any case.
 
+What is kept may lie in the memory of the host instead, as may what each copy is given: that takes
+the time of moving it there and back, as if nothing else ran meanwhile, and on the device the room
+of one copy while the backward pass is there.
+
 An op takes its operations by the peak of the device or its bytes by the bandwidth, whichever is
 longer. Pointwise ops become part of what reads them: they cost, and take, what they write where
 something else reads it.
@@ -19,7 +23,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...ir.hardware import Hardware
-from ..memory.graph import Node, Unit, residuals
+from ..memory.graph import Node, Unit
+from ..memory.units import kept_bytes
 
 FUSED = ("arithmetic", "pointwise", "layout", "position", "shape")
 """Families of ops that compilers make part of what reads them."""
@@ -55,6 +60,9 @@ class Candidate:
         bytes: of all of them, in one copy of the block.
         place: the line of the model.
         free: the time past which it is needed no more.
+        moving: seconds of moving it to the host and back; 0 where there is no way, or it takes
+            longer than running all of the block again.
+        given: whether each copy is given it, so that it stays in any case, here or there.
     """
 
     key: str
@@ -62,6 +70,8 @@ class Candidate:
     bytes: int
     place: str
     free: int
+    moving: float = 0.0
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ class Outcome:
     """What follows from a set that is kept.
 
     Attributes:
-        seconds: of second runs, in one copy.
-        saved: bytes kept in one copy.
+        seconds: of second runs, and of moving to the host and back, in one copy.
+        saved: bytes kept on the device in one copy, beside what it is given.
         peak: bytes at the worst time: what all copies keep, and what one copy makes in passing.
         again: the ops that run again, by their times.
     """
@@ -111,11 +121,12 @@ class Problem:
     everything: int = 0
     forward: float = 0.0
 
-    def outcome(self, kept: Iterable[str]) -> Outcome:
-        """What follows when the candidates of these keys are kept."""
-        chosen = set(kept)
+    def outcome(self, kept: Iterable[str], moved: Iterable[str] = ()) -> Outcome:
+        """What follows when the candidates of these keys are kept, on the device or the host."""
+        chosen, away = set(kept), set(moved)
         held = [c for c in self.candidates if c.key in chosen]
-        have = {v for c in held for v in c.values}
+        gone = [c for c in self.candidates if c.key in away]
+        have = {v for c in (*held, *gone) for v in c.values}
         made = {make.time: make for make in self.makes}
         since: dict[int, int] = {}  # op → the time from which what it makes is there again
 
@@ -141,13 +152,15 @@ class Problem:
         peak = 0
         for time, passing in self.base:
             total = passing + sum(self.held(c, time) for c in held)
+            total += sum(self.back(c, time) for c in gone)
             for op, start in since.items():
                 if start >= time:
                     total += sum(size for until, size in made[op].live if until <= time)
             peak = max(peak, total)
         again = tuple(sorted(since))
-        saved = sum(c.bytes for c in held)
-        return Outcome(sum(made[op].seconds for op in again), saved, peak, again)
+        saved = sum(c.bytes for c in held) - sum(c.bytes for c in gone if c.given)
+        seconds = sum(made[op].seconds for op in again) + sum(c.moving for c in gone)
+        return Outcome(seconds, saved, peak, again)
 
     def held(self, candidate: Candidate, time: int) -> int:
         """The bytes that keeping a candidate takes when the backward pass is at a time."""
@@ -155,6 +168,12 @@ class Problem:
             return self.copies * candidate.bytes
         rest = self.copies - 1  # those not yet gone through
         return candidate.bytes * (rest + (candidate.free <= time))
+
+    def back(self, candidate: Candidate, time: int) -> int:
+        """The bytes that a candidate on the host takes on the device: those of one copy, while the
+        backward pass may read it; less what all take that would be there in any case."""
+        here = candidate.bytes * (candidate.free <= time)
+        return here - candidate.bytes * self.copies * candidate.given
 
 
 def problem(unit: Unit, device: Hardware, stacked: bool = True) -> Problem:
@@ -228,7 +247,7 @@ class _Asker:
             tuple((t, self.passing(t)) for t in times),
             self.stacked,
             sum(n.bytes for n in carried if n.differentiated or n.dtype != "float32"),
-            sum(size for _, _, size in residuals(self.unit)),
+            kept_bytes(self.unit),
             sum(self.seconds(op) for op in self.results),
         )
 
@@ -267,12 +286,22 @@ class _Asker:
             if node.id == root.id or root.id not in named:
                 found.setdefault(node.key, []).append(node)
                 named.add(root.id)
-        made = []
+        made, link = [], self.device.host_link
+        whole = sum(make.seconds for make in makes.values())
+        carried = {self.unit.arguments[a] for _, a in self.unit.carried}
+        for node in self.nodes:
+            if node.id in carried and node.key and node.differentiated and link:
+                found[node.key] = [node]
         for key, nodes in found.items():
             roots = tuple(dict.fromkeys(n.root for n in nodes))
             users = [t for r in roots for t in (*self.keepers.get(r, ()), *self.readers.get(r, ()))]
             size = sum(self.nodes[r].bytes for r in roots)
-            made.append(Candidate(key, roots, size, nodes[0].place, min(users, default=roots[0])))
+            free = min(users, default=roots[0])
+            given = roots[0] in carried
+            moving = 2 * size / link if link and self.stacked else 0.0
+            if moving > whole and not given:
+                moving = 0.0
+            made.append(Candidate(key, roots, size, nodes[0].place, free, moving, given))
         return tuple(made)
 
     def passing(self, time: int) -> int:

@@ -11,6 +11,7 @@ Sources: `jax.checkpoint_policies`; MaxText, `remat_policy` in `configs/base.yml
 from __future__ import annotations
 
 from ..memory.graph import Node, Unit
+from ..memory.units import Choice
 from .problem import Problem
 
 SOFTMAX = ("softmax", "attention", "log_softmax")
@@ -28,10 +29,15 @@ MAXTEXT: dict[str, tuple[str, ...]] = {
 """MaxText's policies by the parts of a block whose products they keep."""
 
 
-def policies(unit: Unit, problem: Problem) -> dict[str, frozenset[str]]:
-    """By the name of a policy, the keys that it keeps."""
+OFFLOADED = {"minimal_offloaded": MAXTEXT["minimal"], "qkv_proj_offloaded": ("query",)}
+"""Those that keep them on the host."""
+
+
+def policies(unit: Unit, problem: Problem) -> dict[str, Choice]:
+    """By the name of a policy, what it keeps."""
     parts = _parts(unit)
     key = {v: c.key for c in problem.candidates for v in c.values}
+    movable = {c.key for c in problem.candidates if c.moving}
     stored = _stored(unit)
 
     def keys(ids) -> frozenset[str]:
@@ -40,12 +46,15 @@ def policies(unit: Unit, problem: Problem) -> dict[str, frozenset[str]]:
     products = [n.id for n in unit.values if _product(n)]
     weighted = [i for part, ids in parts.items() if part not in ("context", "mixed") for i in ids]
     found = {
-        "nothing_saveable": frozenset(),
-        "dots_saveable": keys(products),
-        "dots_with_no_batch_dims_saveable": keys(weighted),
+        "nothing_saveable": Choice(frozenset()),
+        "dots_saveable": Choice(keys(products)),
+        "dots_with_no_batch_dims_saveable": Choice(keys(weighted)),
     }
     for name, chosen in MAXTEXT.items():
-        found[f"MaxText {name}"] = keys(i for part in chosen for i in parts.get(part, ()))
+        found[f"MaxText {name}"] = Choice(keys(i for p in chosen for i in parts.get(p, ())))
+    for name, chosen in OFFLOADED.items():
+        moved = keys(i for p in chosen for i in parts.get(p, ())) & movable
+        found[f"MaxText {name}"] = Choice(frozenset(), moved)
     return found
 
 

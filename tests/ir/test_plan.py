@@ -36,6 +36,7 @@ FULL = Plan(
     microbatches=4,
     precision=Precision("bfloat16", (Decision("net.blocks", "float32", "sums of many"),)),
     roll=(Decision("net.blocks", "unroll", "two copies", "main.nw:7"),),
+    groups=(Decision("net.blocks", 2, "few at a time"),),
     shard=(Decision("net/heads", (("E", ("model",)),), "by \"hand\"", ""),),
     remat=(Decision("net.heads/y", "recompute", "large"), Decision("/first", "save")),
     loss_chunks=(Decision("/biased", 16, "fits"),),

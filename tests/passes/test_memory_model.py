@@ -17,6 +17,7 @@ from netwright.driver import pipeline
 from netwright.ir.hardware import hardware
 from netwright.ir.plan import Plan, Precision
 from netwright.passes.memory.model import Training, predict
+from netwright.passes.memory.units import Choice
 from netwright.runtime.settings import Settings
 from netwright.runtime.step import build
 from programs import EXAMPLES, SMALL
@@ -59,8 +60,9 @@ def test_keeping_less_recomputes_more():
     loaded = nw.load(EXAMPLES / "shakespeare" / "model.nw", **SMALL)
     module = pipeline().run(loaded.module, plan)
     every = predict(module, plan)
-    nothing = predict(module, plan, saved={"gpt.blocks": ()})
-    some = predict(module, plan, saved={"gpt.blocks": ["gpt.blocks.mlp/return:dot"]})
+    nothing = predict(module, plan, choices={"gpt.blocks": Choice(frozenset())})
+    product = frozenset(["gpt.blocks.mlp/return:dot"])
+    some = predict(module, plan, choices={"gpt.blocks": Choice(product)})
     assert nothing.peak < some.peak < every.peak
     assert nothing.recomputed > some.recomputed > every.recomputed == 0
     assert {k.key for k in some.kept} == {"gpt.blocks/x", "gpt.blocks.mlp/return:dot"}
@@ -104,6 +106,7 @@ import sys, time
 from netwright.driver import load, pipeline
 from netwright.ir.plan import Mesh, Plan, Precision
 from netwright.passes.memory.model import predict
+from netwright.passes.memory.units import Choice
 from pathlib import Path
 sizes = {"L": 126, "D": 16384, "F": 53248, "R": 16}
 module = load(Path(sys.argv[1]), sizes).module
@@ -111,7 +114,8 @@ rules = lambda names: tuple((n, ("model",)) for n in names)
 mesh = Mesh((("data", 16), ("model", 8)), (("B", ("data",)), *rules("FGV")),
             (("D", ("data",)), *rules("FGV")))
 plan = Plan(sizes=(("B", 16), ("S", 8192)), mesh=mesh, precision=Precision("bfloat16"))
-found = predict(pipeline().run(module, plan), plan, saved={"llama.body.blocks": ()})
+choices = {"llama.body.blocks": Choice(frozenset())}
+found = predict(pipeline().run(module, plan), plan, choices=choices)
 print(dict(found.components)["parameters"], found.peak, "numpy" in sys.modules,
       sum(len(u.values) for u in found.graph.units))
 """

@@ -69,9 +69,9 @@ def most(reads: Reads, sizes: list[int]) -> int:
 def planned(reads: Reads, sizes: list[int], budget: int) -> int | None:
     """The cost of a step as the planner has it, within a budget; None where nothing fits."""
     asked = problem_of(reads, sizes)
-    keys = Search(asked).best(budget)
+    sets = Search(asked).best(budget)
     once = 2 * len(reads) - 1
-    return None if keys is None else once + round(asked.outcome(keys).seconds)
+    return None if sets is None else once + round(asked.outcome(*sets).seconds)
 
 
 def proven(reads: Reads, sizes: list[int], ours: int, budget: int, limit: float) -> int:

@@ -101,7 +101,7 @@ def test_a_recipe_with_a_budget_is_planned_for(tmp_path):
     assert "checkpoint" not in plain.model
     folder = small_shakespeare(tmp_path / "small")
     options = planning.of_folder(folder, SMALL).answer().options
-    some = next(o for o in options if o.points[0].keys and not o.name)
+    some = next(o for o in options if o.points[0].choice.keys and not o.name)
     with (folder / "recipe.toml").open("a") as recipe:
         recipe.write(f'\n[memory]\nbudget = "{int(some.peak / (1 - MARGIN)) + 1}"\n')
     files = driver.program_of(folder, SMALL)

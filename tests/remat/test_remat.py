@@ -27,7 +27,7 @@ BATCH = {
 MODEL = """
 dims:
     B, S
-    D = 8, E = 8, N = 3, L = 2
+    D = 8, E = 8, N = 3, L = 4
 
 layer Norm[D](x: [..., D]) -> [..., D]:
     state average: [D] = zeros()
@@ -183,7 +183,7 @@ NET = {
 def net():
     """The model above, and a batch for it."""
     module = loaded(MODEL)
-    batch = {"x": np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)}
+    batch = {"x": np.random.default_rng(0).normal(size=(2, 4, 8)).astype(np.float32)}
     return module, batch
 
 
@@ -213,6 +213,41 @@ def test_gradients_are_the_same(case, roll):
     program = emitted(module, plan(*NET[case], roll=rolled))
     assert "jax.checkpoint(" in program.SOURCE
     assert same(plain(roll), gradients(program, batch))
+
+
+GROUPS = {
+    "copies": ({"net.blocks": 2}, ()),
+    "copies that keep some": ({"net.blocks": 2}, NET["repeat"]),
+    "steps": ({"net.blocks.cell/ys": 2}, ()),
+    "each step": ({"net.blocks.cell/ys": 1}, NET["repeat"]),
+    "copies and steps": ({"net.blocks": 2, "net.blocks.cell/ys": 2}, NET["nested"]),
+}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] * (c != "copies and steps")) for c in GROUPS]
+)
+def test_gradients_of_groups_are_the_same(case):
+    """Copies of a layer with states, metrics, dropout and stacked results, and steps of a loop."""
+    module, batch = net()
+    sizes, kept = GROUPS[case]
+    groups = decide((), *(Decision(key, size) for key, size in sizes.items()))
+    program = emitted(module, plan(*kept, groups=groups))
+    assert "in_groups(" in program.SOURCE or case == "each step"
+    assert same(plain("scan"), gradients(program, batch))
+
+
+@pytest.mark.parametrize(
+    ("key", "size", "message"),
+    [
+        ("net.blocks", 3, "sizes that divide them evenly: 2"),
+        ("net.blocks/x", 2, "it is no loop"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(key, size, message):
+    groups = decide((), Decision(key, size))
+    with pytest.raises(InputError, match=message):
+        driver.compile_module(net()[0], Plan(groups=groups))
 
 
 def test_one_name_of_a_shared_instance_keeps_both_calls():
