@@ -271,8 +271,9 @@ def diff(
 ) -> None:
     """Tell by path what differs between A and B, which may be of different formats.
 
-    Without a tolerance the bits are compared. The exit code is 0 if all is the same, 1 if
-    something differs, 2 if A or B cannot be read.
+    Without a tolerance the bits are compared. Where only one of them has anything at --only PATH,
+    that is compared with all of the other, as what `export --only PATH` has written. The exit code
+    is 0 if all is the same, 1 if something differs, 2 if A or B cannot be read.
     """
     from .checkpoint_tables import print_table
     from .formats import shown
@@ -283,7 +284,10 @@ def diff(
     for path in only:
         if not one.below(path) and not other.below(path):
             chosen(one, (path,))  # says that it is not there
-    one, other = one.part(only), other.part(only)
+    if len(only) == 1 and one.below(only[0]) != other.below(only[0]):
+        one, other = (chosen(w, only) if w.below(only[0]) else w for w in (one, other))
+    else:
+        one, other = one.part(only), other.part(only)
     differing = list(differences(one, other, rtol=rtol, atol=atol))
     found = [d for d in differing if d.matters]
     if as_json:

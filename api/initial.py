@@ -91,6 +91,9 @@ def initial(
         _check_same(weights, chosen, source)
     else:
         table = _table(rename)
+        if weights.below((PARAMS,)) and not weights.below((PARAMS, PARAMS)):
+            # places may be written as `netwright ckpt ls` shows them
+            table = {n: p.removeprefix(f"{PARAMS}.") for n, p in table.items()}
     like: dict[str, Any] = {}
     for path, leaf in chosen.items():
         inner = like

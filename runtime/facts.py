@@ -99,7 +99,7 @@ def _changed(name: str, old: Any, new: Any) -> list[str]:
 
 def _short(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return text if len(text) <= 60 else f"{text[:16]}…{text[-16:]}"
 
 
 def _known(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -76,7 +76,10 @@ def newest(
             warn(f"the checkpoint {path} is damaged and is not used: {error}.")
             damaged.append(path)
     if damaged:
-        raise RunError(f"every checkpoint in {folder} is damaged.")
+        raise RunError(
+            f"every checkpoint in {folder} is damaged.\n"
+            "Put back a copy of one, or begin another run in a folder of its own."
+        )
     raise RunError(f"there is no checkpoint in {folder}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path as File
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,9 @@ def _folder(path: File) -> Weights:
     found = orbax.tree_folder(path)
     if found is not None:
         return orbax.weights(found)
+    of_flax = [p for p in path.iterdir() if re.fullmatch(r"checkpoint_\d+", p.name)]
+    if of_flax:  # as flax.training.checkpoints writes them without Orbax
+        return _file(max(of_flax, key=lambda p: int(p.name.rpartition("_")[2])), False)
     raise _no_checkpoint(path)
 
 

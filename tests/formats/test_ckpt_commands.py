@@ -186,6 +186,7 @@ def test_all_formats_hold_the_same(run):
     for path, array in wanted.items():
         np.testing.assert_array_equal(got[".".join(path)], array)
     assert "no differences" in run("diff a.npz a.safetensors")
+    assert "no differences" in run("diff runs/a a.npz --only params")  # which is the root there
     run("export runs/a --only params --to half.safetensors --dtype bfloat16")
     assert "bfloat16" in run("diff half.safetensors a.npz --rtol 0.01", 1)
 

@@ -80,6 +80,17 @@ def test_numbers_and_lists_of_flax():
     same(read_msgpack(raw), flat(tree))
 
 
+@pytest.mark.slow  # importing it takes seconds
+def test_a_folder_that_flax_saved_without_orbax(tmp_path):
+    from flax.training import checkpoints
+
+    with flax.config.temp_flip_flag("use_orbax_checkpointing", False):
+        for step in (9, 10):
+            tree = {"params": {"w": np.arange(3.0) + step}, "step": step}
+            checkpoints.save_checkpoint(tmp_path, tree, step, keep=2)
+    same(open_weights(tmp_path), flat(tree))
+
+
 @pytest.mark.parametrize("most", [8, 64, 100])
 def test_large_arrays_are_cut_as_flax_does(monkeypatch, most):
     monkeypatch.setattr(flax.serialization, "MAX_CHUNK_SIZE", most)

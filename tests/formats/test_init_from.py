@@ -89,9 +89,10 @@ def test_some_parameters(files, program, drawn, tmp_path):
     np.testing.assert_array_equal(state.params["mlp"]["w2"], drawn.params["mlp"]["w2"])
 
 
-def test_other_names_and_dtypes(files, tmp_path):
+@pytest.mark.parametrize("within", [False, True])  # a tree of parameters alone, or a train state
+def test_other_names_and_dtypes(files, tmp_path, within):
     ours = WEIGHTS["mlp"]
-    tree = {
+    tree: dict = {
         "Dense_0": {"kernel": ours["w1"].reshape(64, 128), "bias": ours["b1"]},
         "Dense_1": {"kernel": ours["w2"].astype(ml_dtypes.bfloat16), "bias": ours["b2"]},
     }
@@ -100,6 +101,9 @@ def test_other_names_and_dtypes(files, tmp_path):
         '"mlp.w1" = "Dense_0/kernel"\n"mlp.b1" = "Dense_0.bias"\n'
         '[mlp]\nw2 = "Dense_1/kernel"\nb2 = "Dense_1/bias"\n'
     )
+    if within:
+        tree = {"params": tree, "step": 3}
+        table.write_text(table.read_text().replace("Dense_", "params/Dense_").replace("/", "."))
     made = initial(files, weights_of(tmp_path, tree), table)
     assert "bfloat16 is cast to float32" in made.notes
     for name in ("w1", "b1", "b2"):
