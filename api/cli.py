@@ -11,6 +11,7 @@ import click
 from .checkpoints_cli import ckpt
 from .initial_cli import init_options, initial_of
 from .messages import WRONG, teaches
+from .processes_cli import processes_options, together
 
 EPILOG = """
 \b
@@ -282,6 +283,7 @@ def emit(
     "--plan", "plan_file", type=existing, metavar="FILE", help="A plan.json to be obeyed."
 )
 @init_options
+@processes_options
 @teaches
 def train(
     folder: Path,
@@ -289,6 +291,7 @@ def train(
     steps: int | None,
     run: Path | None,
     plan_file: Path | None,
+    joined: tuple[str, ...],
     **init: Any,
 ) -> None:
     """Train the model in FOLDER: write its program into a new run, and run that.
@@ -297,10 +300,12 @@ def train(
     """
     from . import driver, running
 
+    if run is None and together(joined):
+        raise click.UsageError("several processes need --run DIR, the same folder for all of them")
     files = driver.program_of(folder, dict(settings), plan_file)
     initial = initial_of(files, **init)
     run = run or running.new_run(files.name)
-    running.start(files, run, steps, initial)
+    running.start(files, run, steps, initial, joined)
 
 
 @main.command()
@@ -310,8 +315,9 @@ def train(
     "--allow", type=click.Choice(["model", "data", "batch"]), multiple=True,
     help="Go on although this has changed since the checkpoint. May be repeated.",
 )  # fmt: skip
+@processes_options
 @teaches
-def resume(run: Path, steps: int | None, allow: tuple[str, ...]) -> None:
+def resume(run: Path, steps: int | None, allow: tuple[str, ...], joined: tuple[str, ...]) -> None:
     """Go on with RUN from its newest checkpoint, bit for bit as if it had never stopped.
 
     A model, data or batch that are not those of the checkpoint are refused, and what has changed
@@ -321,17 +327,34 @@ def resume(run: Path, steps: int | None, allow: tuple[str, ...]) -> None:
 
     more = ["--steps", str(steps)] if steps is not None else []
     more += [part for kind in allow for part in ("--allow", kind)]
-    running.call(run, "--resume", str(run), *more)
+    running.call(run, "--resume", str(run), *more, *joined)
 
 
 @main.command(name="eval")
 @click.argument("run", type=existing)
+@processes_options
 @teaches
-def evaluate(run: Path) -> None:
+def evaluate(run: Path, joined: tuple[str, ...]) -> None:
     """Evaluate the newest checkpoint of RUN on all of the held-out data."""
     from . import running
 
-    running.call(run, "evaluate", "--run", str(run))
+    running.call(run, "evaluate", "--run", str(run), *joined)
+
+
+@main.command()
+@click.argument("run", type=existing)
+@click.option("--step", type=click.IntRange(1), metavar="N", help="Which; by default the last.")
+@teaches
+def diagnose(run: Path, step: int | None) -> None:
+    """Say what went wrong in a step of RUN that was not finite.
+
+    The run has kept its batch and the state before it. With a model.py that you have changed
+    since, in RUN/program, it says what would go wrong now.
+    """
+    from . import running
+
+    more = ("--step", str(step)) if step is not None else ()
+    running.call(run, "diagnose", "--run", str(run), *more)
 
 
 @main.command()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from .emitted import from_source
 from .formats import Leaf, Weights, shown
@@ -42,7 +43,7 @@ class Initial:
         from .formats import safetensors
 
         leaves = {path: Leaf(a.shape, str(a.dtype)) for path, a in self.arrays.items()}
-        partial = run / f".{NAME}.partial"
+        partial = run / f".{NAME}-{uuid4().hex}"  # other processes may write theirs
         with partial.open("w+b") as file:
             safetensors.write(file, leaves, self.arrays.__getitem__)
             file.flush()

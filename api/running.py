@@ -29,11 +29,16 @@ def new_run(name: str) -> Path:
 
 
 def start(
-    files: ProgramFiles, run: Path, steps: int | None, initial: Initial | None = None
+    files: ProgramFiles,
+    run: Path,
+    steps: int | None,
+    initial: Initial | None = None,
+    joined: tuple[str, ...] = (),
 ) -> NoReturn:
     """Write a program into a run and train it there; leaves with the program's exit code.
 
-    With `initial` it begins with these values, where it would have drawn them.
+    With `initial` it begins with these values, where it would have drawn them; `joined` are the
+    options by which it trains with other processes, which do the same.
     """
     from .backend.program import write_program
     from .initial import NAME
@@ -65,7 +70,7 @@ def start(
         initial.write(run)
     write_program(files, run / PROGRAM)
     more = ("--steps", str(steps)) if steps is not None else ()
-    call(run, "--run", str(run), *more)
+    call(run, "--run", str(run), *more, *joined)
 
 
 def call(run: Path, *arguments: str) -> NoReturn:

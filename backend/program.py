@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from ..ir.diagnostics import Diagnostic, InputError
 from .naming import prose
@@ -74,12 +75,28 @@ def contents(files: ProgramFiles) -> dict[str, bytes]:
 def write_program(files: ProgramFiles, folder: Path) -> list[str]:
     """Write a program into a folder, and tell which files were written or changed.
 
-    Files that a person has edited since they were written are never overwritten.
+    Files that a person has edited since they were written are never overwritten. A new folder is
+    there whole or not at all, though other processes may write the same one.
 
     Raises:
         InputError: the folder holds something else, or a file in it was edited.
         OSError: the folder cannot be written.
     """
+    if not folder.exists():
+        made = folder.with_name(f".{folder.name}-{uuid4().hex}")
+        try:
+            changed = _update(files, made)
+            os.rename(made, folder)
+            return changed
+        except OSError:
+            shutil.rmtree(made, ignore_errors=True)
+            if not folder.exists():
+                raise
+    return _update(files, folder)
+
+
+def _update(files: ProgramFiles, folder: Path) -> list[str]:
+    """Write what has changed."""
     new = contents(files)
     hashes = {path: _hash(content) for path, content in new.items()}
     before = _recorded(folder)
@@ -131,7 +148,9 @@ def write_program(files: ProgramFiles, folder: Path) -> list[str]:
         "files": hashes,
         "peaks": dict(files.peaks),
     }
-    _write(folder / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+    text = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+    if not (folder / MANIFEST).is_file() or (folder / MANIFEST).read_bytes() != text:
+        _write(folder / MANIFEST, text)
     return changed
 
 

@@ -1,4 +1,4 @@
-"""The command line of an emitted program: `python train.py`, with `evaluate` and `sample`.
+"""The command line of an emitted program: `python train.py`, with `evaluate`, `sample` and others.
 
 Exit codes: 0 fine; 1 something outside the program is wrong, said without a traceback; 2 usage;
 130 and 143 stopped by Ctrl-C and SIGTERM, with a checkpoint.
@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import processes
 from .errors import RunError
 from .facts import KINDS
 from .hints import Hints
+from .processes import Joined
 from .source import Source
 from .windows import Windows
 
@@ -35,48 +37,72 @@ def main(job: Job, argv: list[str] | None = None) -> int:
             parser.error("--run and --resume name different folders; one of them is enough")
         if arguments.steps is not None and arguments.steps < 1:
             parser.error("--steps must be at least 1")
-    action = {None: _train, "evaluate": _evaluate, "sample": _sample}[arguments.action]
+    action = {
+        None: _train,
+        "evaluate": _evaluate,
+        "sample": _sample,
+        "diagnose": _diagnose,
+    }[arguments.action]
+    joined = Joined()
     try:
-        return action(job, arguments)
+        joined = processes.join(arguments)
+        return action(job, arguments, joined)
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
+        return _ended(f"error: {error}", 1, joined)
     except KeyboardInterrupt:
-        print("stopped at once; the last checkpoint is as it was", file=sys.stderr, flush=True)
-        return 130
+        return _ended("stopped at once; the last checkpoint is as it was", 130, joined)
+    except RuntimeError as error:
+        if (told := processes.lost(error, joined)) is None:
+            raise
+        return _ended(f"error: {told}", 1, joined)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def _train(job: Job, arguments: argparse.Namespace) -> int:
+def _ended(text: str, code: int, joined: Joined) -> int:
+    """Say why the program ends, with which code."""
+    who = f"process {joined.number}: " if joined.number else ""
+    print(f"{who}{text}", file=sys.stderr, flush=True)
+    if joined.count > 1:
+        os._exit(code)  # JAX would wait for the others, who may be waiting for this one
+    return code
+
+
+def _train(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
     from .loop import METRICS, train
     from .progress import duration, figures
-    from .stop import Stop
+    from .stop import Stop, StopTogether
     from .summary import read, summarise
 
     default = job.folder / "run"
     run = Path(arguments.resume or arguments.run or default)
     steps = job.steps if arguments.steps is None else arguments.steps
     resuming = arguments.resume is not None
-    hints = _hints(arguments, run, default)
-    with Stop() as stop:
+    hints = _hints(arguments, joined, run, default)
+    with Stop() if joined.count == 1 else StopTogether() as stop:
         result = train(
             job,
             run,
             steps=steps,
             resume=resuming,
             allow=arguments.allow,
-            stopped=lambda: bool(stop),
+            stopped=stop.asked,
+            look_again=hints.diagnose(),
         )
     again = () if steps == job.steps else ("--steps", str(steps))
+    code = 0
     if stop.signal is not None and result.step < steps and result.early is None:
+        code = 128 + stop.signal
+    if joined.number:
+        return code  # the first process says how it went
+    if code:
         if not result.step:
             print("stopped before the first step; nothing to save")
         else:
             print(f"stopped at step {result.step} of {steps}, and saved")
             print(f"to go on: {hints.resume(*again)}", flush=True)
-        return 128 + stop.signal
+        return code
     if result.started == result.step:
         further = "" if result.early else "; --steps takes it further:"
         print(f"the run is at step {result.step} already{further}")
@@ -96,7 +122,7 @@ def _train(job: Job, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
+def _evaluate(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
     from .evaluate import Evaluator
     from .progress import figures
 
@@ -104,13 +130,27 @@ def _evaluate(job: Job, arguments: argparse.Namespace) -> int:
     values = Evaluator(program)(state, source.held_out())
     if values is None:
         raise RunError("the data have no held-out part; give the source held_out above 0.")
-    print(f"step {int(state.step)}: held out   {figures(values)}", flush=True)
+    if not joined.number:
+        print(f"step {int(state.step)}: held out   {figures(values)}", flush=True)
     return 0
 
 
-def _sample(job: Job, arguments: argparse.Namespace) -> int:
+def _diagnose(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
+    from .bad_step import look_again
+
+    if joined.count > 1:
+        raise RunError("a bad step is looked into by one process.")
+    for line in look_again(job, Path(arguments.run or job.folder / "run"), arguments.step):
+        print(line)
+    sys.stdout.flush()
+    return 0
+
+
+def _sample(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
     from .sample import sample
 
+    if joined.count > 1:
+        raise RunError("text is sampled by one process.")
     program, state, source = _load(job, arguments)
     if not _speaks(source):
         raise RunError(
@@ -159,9 +199,10 @@ def _load(job: Job, arguments: argparse.Namespace):
     return program, state, source
 
 
-def _hints(arguments: argparse.Namespace, run: Path, default: Path) -> Hints:
+def _hints(arguments: argparse.Namespace, joined: Joined, run: Path, default: Path) -> Hints:
     script = sys.argv[0] if sys.argv[0].endswith(".py") else "train.py"
-    return Hints(arguments.commands, script, run, run.resolve() == default.resolve())
+    same = run.resolve() == default.resolve()
+    return Hints(arguments.commands, script, run, same, joined.options)
 
 
 def _parser(job: Job) -> argparse.ArgumentParser:
@@ -191,9 +232,16 @@ def _parser(job: Job) -> argparse.ArgumentParser:
         default=[],
         help="go on although this has changed since the checkpoint; may be repeated",
     )
+    processes.add_options(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="other actions")
     about = "evaluate the newest checkpoint on all held-out data"
-    _add_run(actions.add_parser("evaluate", help=about, description=about), argparse.SUPPRESS)
+    evaluating = actions.add_parser("evaluate", help=about, description=about)
+    _add_run(evaluating, argparse.SUPPRESS)
+    processes.add_options(evaluating, argparse.SUPPRESS)
+    about = "say what went wrong in a step that was not finite; the run has kept it"
+    looking = actions.add_parser("diagnose", help=about, description=about)
+    _add_run(looking, argparse.SUPPRESS)
+    looking.add_argument("--step", type=_whole, metavar="N", help="which (the last one)")
     about = "write text that the newest checkpoint makes up"
     sampling = actions.add_parser("sample", help=about, description=about)
     _add_run(sampling, argparse.SUPPRESS)

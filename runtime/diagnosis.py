@@ -1,23 +1,20 @@
 """Help when a loss or a gradient is not finite: which value was the first, where, and why.
 
 The step is made once more from the same state and the same batch, value by value (`nonfinite`);
-what is found is told with its place in the model (`places`), and kept with the batch.
+what is found is told with its place in the model (`places`).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .errors import RunError
 from .job import Job
 from .nonfinite import Origin, Range, first_nonfinite
 from .places import Place, Source, is_backward
@@ -36,25 +33,8 @@ BAD = (
 )
 
 
-def before(state: TrainState, row: Mapping[str, Any]) -> TrainState:
-    """The state that a skipped step began with, from the one that it left and its row."""
-    scale = state.scale
-    if "loss_scale" in row:
-        scale = scale._replace(value=jnp.full_like(scale.value, row["loss_scale"]))
-    return state._replace(step=state.step - 1, scale=scale)
-
-
-FAILURES = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RunError, RuntimeError,
-    TypeError, ValueError,
-)  # fmt: skip
-"""What may go wrong while a step is looked into, which must not end a run that goes on."""
-
-
-def diagnose(
-    job: Job, state: TrainState, batch: Mapping[str, Any], step: int, folder: Path
-) -> list[str]:
-    """What went wrong in `step`, in lines for a person; the batch is kept in `folder`.
+def diagnose(job: Job, state: TrainState, batch: Mapping[str, Any], folder: Path) -> list[str]:
+    """What goes wrong in a step, in lines for a person; also written to `folder`, as JSON.
 
     state: as it was before the step
     batch: that of the step, as it was given to it
@@ -66,8 +46,8 @@ def diagnose(
     )
     place = Source(job.model).place(origin) if origin is not None else None
     lines = told(origin, place, state, batch, group)
-    kept = _keep(folder, step, batch, lines, origin, place)
-    return [f"what went wrong in step {step}:", *(f"  {line}" for line in (*lines, kept))]
+    _report(folder, int(state.step) + 1, lines, origin, place)
+    return lines
 
 
 def told(
@@ -191,20 +171,9 @@ def _authored(path: str) -> str:
     return re.sub(r"\[\d+\]", "", path)
 
 
-def _keep(
-    folder: Path,
-    step: int,
-    batch: Mapping[str, Any],
-    lines: list[str],
-    origin: Origin | None,
-    place: Place | None,
-) -> str:
-    """Write the batch and the report; tells where."""
-    target = folder / f"bad-step-{step}"
-    target.mkdir(parents=True, exist_ok=True)
-    with (target / "batch.npz").open("wb") as file:
-        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in batch.items()}
-        np.savez(file, **arrays)
+def _report(
+    folder: Path, step: int, lines: list[str], origin: Origin | None, place: Place | None
+) -> None:
     report = {
         "step": step,
         "place": None if place is None else asdict(place),
@@ -213,26 +182,4 @@ def _keep(
         "results": [] if origin is None else [asdict(r) for r in origin.results],
         "text": lines,
     }
-    (target / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return f"the batch and this report are kept in {target}"
-
-
-def look(
-    job: Job,
-    traced: Callable[[Callable], Callable] | None,
-    state: TrainState,
-    suspect: tuple[int, Any, Mapping[str, Any]],
-    folder: Path,
-) -> list[str]:
-    """`diagnose` for a suspect of the recorder; never stands in the way of training.
-
-    traced: gives a function under the mesh of the run, if there is one
-    """
-    step, batch, row = suspect
-    if jax.process_count() > 1:
-        return [f"step {step} cannot be looked into while several processes train."]
-    try:
-        found = traced(diagnose) if traced else diagnose
-        return found(job, before(state, row), batch, step, folder)
-    except FAILURES as error:
-        return [f"step {step} could not be looked into: {type(error).__name__}: {error}"]
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -15,18 +15,23 @@ class Hints:
     script:  the training script as it was called
     run:     the run's folder
     default: whether the script would take that folder anyway
+    joined:  the options by which this process trains with others
     """
 
     style: str
     script: str
     run: Path
     default: bool
+    joined: tuple[str, ...] = ()
 
     def resume(self, *options: str) -> str:
-        return self._join("resume", ["--resume"], options)
+        return self._join("resume", ["--resume"], (*options, *self.joined))
 
     def sample(self, *options: str) -> str:
         return self._join("sample", ["sample"], options)
+
+    def diagnose(self) -> str:
+        return self._join("diagnose", ["diagnose"], ())
 
     def _join(self, command: str, words: list[str], options: tuple[str, ...]) -> str:
         if self.style == "netwright":

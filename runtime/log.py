@@ -15,7 +15,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,39 @@ from .tensorboard import TensorBoard
 from .tensors import sync
 
 
-class Log:
+class Unlogged:
+    """Takes the rows of a process that trains with others, of whom the first writes the log."""
+
+    lost: Sequence[Mapping[str, Any]] = ()
+
+    def write(self, **row: Any) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Log(Unlogged):
     """Appends rows to a file. `Log(path, step)` first drops the rows past `step`.
 
     So the file of a run that was stopped and resumed reads as one run: rows that a killed process
     wrote after its last checkpoint, and a line it left half written, are written anew.
 
-    kept:  the rows found at the start
-    lost:  those dropped
+    lost:  the rows dropped
     board: takes each row too, if there is one
     """
 
     def __init__(self, path: Path, step: int = 0, board: TensorBoard | None = None):
         self._board = board
         found = read(path) if path.exists() else []
-        self.kept = [row for row in found if row["step"] <= step]
+        kept = [row for row in found if row["step"] <= step]
         self.lost = [row for row in found if row["step"] > step]
         temporary = path.with_name(f".{path.name}")
         with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in self.kept)
+            file.writelines(json.dumps(row) + "\n" for row in kept)
             sync(file)
         os.replace(temporary, path)
         self._file = path.open("a", encoding="utf-8")
@@ -78,10 +92,6 @@ class Log:
                 raise RunError(
                     f"the last rows of {self._file.name} cannot be written: {error.strerror}."
                 ) from None
-
-    def evaluated(self, step: int) -> bool:
-        """Whether the rows found at the start hold an evaluation of this step."""
-        return any(row.get("split") and row["step"] == step for row in self.kept)
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:

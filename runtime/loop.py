@@ -9,15 +9,17 @@ from pathlib import Path
 
 import jax
 
+from . import together
 from .best import Best
 from .checkpoint import steps as steps_in
 from .commit import NotWritten, not_written
 from .evaluate import Evaluator
 from .facts import facts
 from .job import Job
-from .log import Log, plain
+from .log import Log, Unlogged, plain
 from .prefetch import Prefetch
-from .progress import Plain, duration, figures, make_progress
+from .processes import check_mesh
+from .progress import Plain, Quiet, duration, figures, make_progress
 from .recorder import PATIENCE, Recorder
 from .resume import CHECKPOINTS, begin, prepare
 from .saver import Saver
@@ -58,6 +60,7 @@ def train(
     resume: bool = False,
     allow: Collection[str] = (),
     stopped: Callable[[], bool] = lambda: False,
+    look_again: str = "",
     progress: Callable[[int, str], Plain] = make_progress,
 ) -> Result:
     """Train `job` in the folder `run` until `steps` (default: the job's) updates are made.
@@ -65,14 +68,20 @@ def train(
     With `resume` it goes on from the newest checkpoint there, exactly as if it had never stopped. A
     model, data or batch that have changed since are refused, unless `allow` has that word.
     Once `stopped()` is true it finishes the step, saves, and returns.
+    `look_again` is the command, for messages, that looks into a step that went bad.
+    Where JAX runs on several processes, all call this alike: it asks `stopped` equally often in
+    all of them, and the first one writes the log and speaks.
     Raises RunError if the folder, the data, the mesh or the checkpoint is not as it must be.
     """
     last = job.steps if steps is None else steps
+    speaks = jax.process_index() == 0
     source = job.data()
     program = job.build()
+    check_mesh(program.placement)
     about = facts(job, source)
     prepare(run, resume)
-    show = progress(last, source.unit)
+    together.check_shared(run)
+    show = (progress if speaks else Quiet)(last, source.unit)
     _introduce(show, job, program, source, run)
     began = time.perf_counter()
     start = begin(job, program, run, about, show, allow)
@@ -82,9 +91,9 @@ def train(
     if first >= last or early:
         return Result(source, state, first, first, None, 0.0, early)
 
-    board = TensorBoard(run, first) if job.tensorboard else None
+    board = TensorBoard(run, first) if job.tensorboard and speaks else None
     # -1: of an earlier start from nothing keep nothing
-    log = Log(run / METRICS, step=first or -1, board=board)
+    log = Log(run / METRICS, step=first or -1, board=board) if speaks else Unlogged()
     if first:
         log.write(step=first, event="restore", seconds=seconds)
     if log.lost:
@@ -104,13 +113,15 @@ def train(
     stream = Prefetch(
         source.stream(program.rows(size)), lambda batch: program.put_batch(batch, size=size)
     )
-    stream.set_state(start.about.get("data", {}).get("position", {"step": first}))
+    if first:  # checkpoints of format 1 have no position
+        stream.set_state(start.about.get("data", {}).get("position", {"step": first}))
     saver = Saver(run / CHECKPOINTS, job.kept)
 
     def save(state: TrainState, evaluation: dict[str, float] | None, last: bool) -> None:
         try:
             log.sync()  # a checkpoint never knows more than the log
         except OSError as error:
+            saver.refuse(step)
             refused = not_written(run, step, error)
             if last:
                 raise refused from None
@@ -150,11 +161,10 @@ def train(
     def look_into(state: TrainState) -> None:
         if recorder.suspect is None:
             return
-        from .diagnosis import look  # seldom needed
+        from .bad_step import look  # seldom needed
 
         began, step = time.perf_counter(), recorder.suspect[0]
-        traced = program.placement.traced if program.placement else None
-        for line in look(job, traced, state, recorder.suspect, run):
+        for line in look(job, program, state, recorder.suspect, run, look_again):
             show.note(line)
         log.write(step=step, event="diagnose", seconds=time.perf_counter() - began)
         recorder.cleared()
@@ -168,7 +178,7 @@ def train(
         show.note(f"compiled in {duration(seconds)}")
         log.write(step=first, event="compile", what="step", seconds=seconds)
 
-        if first and _due(first, job.evaluate_every) and not log.evaluated(first):
+        if first and _due(first, job.evaluate_every) and not start.about.get("evaluation"):
             evaluate(state, first)  # the run was stopped in the midst of this one
 
         show.begin(first)
@@ -183,7 +193,7 @@ def train(
                 look_into(state)
                 state, metrics = compiled(state, batch, never)
                 recorder.add(step + 1, batch, metrics)
-            step += 1
+            step, held_out = step + 1, None
             log_saves()
             evaluating = step == last or _due(step, job.evaluate_every)
             saving = step == last or _due(step, job.checkpoint_every) or stopped()
@@ -213,6 +223,7 @@ def train(
 def _introduce(show: Plain, job: Job, program: Program, source: Source, run: Path) -> None:
     devices = program.placement.mesh.devices.ravel() if program.placement else jax.devices()[:1]
     where = devices[0].platform if len(devices) == 1 else f"{len(devices)} {devices[0].platform}s"
+    where += f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
     show.note(f"{job.name}: {count_parameters(program.abstract):,} parameters, on {where}")
     show.note(f"data: {source.summary()}")
     show.note(f"run: {run}")

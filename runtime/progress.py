@@ -92,6 +92,19 @@ class Live(Plain):
         self._bar.stop()
 
 
+class Quiet(Plain):
+    """Of a process that trains with others, of whom the first speaks: only what is wrong."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        pass
+
+
 def make_progress(last: int, unit: str) -> Plain:
     """Live on a terminal that can show it and where rich is installed, plain otherwise."""
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":

@@ -20,6 +20,7 @@ from .errors import RunError
 from .manifest import Leaf
 from .state import TrainState, leaves_by_path, rebuild
 from .tensors import Broken
+from .together import agreed
 
 MOST_LINES = 12  # of a comparison
 
@@ -69,12 +70,16 @@ def newest(
     """
     damaged: list[Path] = []
     for path in reversed(steps(folder).values()):
+        found, said = None, "what another process read of it is not what was written"
         try:
             checkpoint = open_checkpoint(path)
-            return restore(checkpoint, abstract, shardings), checkpoint, damaged
+            found = restore(checkpoint, abstract, shardings)
         except Broken as error:
-            warn(f"the checkpoint {path} is damaged and is not used: {error}.")
-            damaged.append(path)
+            said = str(error)
+        if agreed(found is not None) and found is not None:
+            return found, checkpoint, damaged
+        warn(f"the checkpoint {path} is damaged and is not used: {said}.")
+        damaged.append(path)
     if damaged:
         raise RunError(
             f"every checkpoint in {folder} is damaged.\n"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from . import commit, initial
 from .checkpoint import steps
 from .errors import RunError
@@ -70,7 +72,7 @@ def begin(
     about = checkpoint.manifest.about
     found = changes(about, now)
     refuse(found, allow)
-    for path in damaged:
+    for path in damaged if jax.process_index() == 0 else ():
         commit.set_aside(path)
     for lines in found.values():
         for line in lines:

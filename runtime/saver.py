@@ -95,6 +95,13 @@ class Saver:
         blocked = time.perf_counter() - began
         self._writing = self._thread.submit(self._write, snapshot, about, began, blocked)
 
+    def refuse(self, step: int) -> None:
+        """Tell the processes that save with this one that it will not save this step."""
+        if self._group.count > 1:
+            _, hidden = commit.places(self._folder, step, self._group.attempt)
+            hidden.mkdir(parents=True, exist_ok=True)
+            together.give_up(hidden, self._group)
+
     def finished(self) -> list[Saved]:
         """What was written since this was last asked; raises what went wrong with one of them."""
         if self._writing is not None and self._writing.done():

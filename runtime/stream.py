@@ -8,6 +8,7 @@ one that was never stopped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import RunError
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from .source import Batch, Source
 
 State = dict[str, Any]
+
+
+EACH = "each"
+"""Under this name stand the states of several processes, where they are not all the same."""
+
+
+def of_all(states: Sequence[Any]) -> Any:
+    """The one state that goes into a checkpoint, of those of all processes."""
+    return states[0] if all(s == states[0] for s in states) else {EACH: list(states)}
 
 
 class Stream(Protocol):
@@ -30,7 +40,10 @@ class Stream(Protocol):
         ...
 
     def set_state(self, state: State) -> None:
-        """Go there. RunError if the state is not one of this stream."""
+        """Go there. RunError if the state is not one of this stream.
+
+        Where several processes had states of their own, it is given all: see `of_all`.
+        """
         ...
 
 

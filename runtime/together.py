@@ -11,16 +11,19 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from . import manifest as manifests
 from .commit import NotWritten, write_file
+from .errors import RunError
 from .manifest import Leaf, Manifest
+from .stream import of_all
 from .tensors import Broken
 
 PATIENCE = 600.0  # seconds that a process waits for the others
@@ -52,6 +55,38 @@ def group() -> Group:
     return Group(jax.process_index(), jax.process_count(), f"-{int(shared[0]):08x}")
 
 
+def agreed(answer: bool) -> bool:
+    """Whether all processes say yes. All must call this at the same time."""
+    if jax.process_count() == 1:
+        return answer
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.array([answer])).all())
+
+
+def check_shared(folder: Path) -> None:
+    """RunError unless all processes see the same folder. All must call this at the same time."""
+    all_of_them = group()
+    if all_of_them.count == 1:
+        return
+    mark = folder / f".shared{all_of_them.attempt}"
+    written = True
+    if all_of_them.process == 0:
+        try:
+            mark.touch()
+        except OSError:
+            written = False
+    written = agreed(written)  # before anyone looks
+    seen = agreed(not written or mark.exists())
+    if all_of_them.process == 0:
+        mark.unlink(missing_ok=True)
+    if not seen:
+        raise RunError(
+            f"the folder {folder} is not the same one for all processes.\n"
+            "It must lie on a disk that all of them share."
+        )
+
+
 def leave(folder: Path, group: Group, part: Manifest) -> None:
     """Leave this process's part of the manifest for the first process."""
     name = _part(group.process)
@@ -69,7 +104,7 @@ def gather(folder: Path, group: Group) -> Manifest:
         os.unlink(path)
     leaves = [_joined(same) for same in zip(*(part.leaves for part in parts), strict=True)]
     files = {name: file for part in parts for name, file in part.files.items()}
-    return replace(parts[0], leaves=tuple(leaves), files=files)
+    return replace(parts[0], leaves=tuple(leaves), files=files, about=_about(parts))
 
 
 def give_up(folder: Path, group: Group) -> None:
@@ -86,6 +121,15 @@ def follow(folder: Path, target: Path, group: Group) -> None:
             f"the checkpoint {target.name} cannot be written: another process could not write its"
             " part.\nThe earlier ones are as they were."
         )
+
+
+def _about(parts: Sequence[Manifest]) -> Mapping[str, Any]:
+    """What the first process says of the run, with the places of all in their data."""
+    about = parts[0].about
+    if "position" not in about.get("data", {}):
+        return about
+    places = [part.about["data"]["position"] for part in parts]
+    return {**about, "data": {**about["data"], "position": of_all(places)}}
 
 
 def _joined(same: tuple[Leaf, ...]) -> Leaf:

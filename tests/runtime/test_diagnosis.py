@@ -14,6 +14,8 @@ import numpy as np
 import optax
 import pytest
 from netwright.ir.plan import Plan
+from netwright.runtime import RunError
+from netwright.runtime.bad_step import look_again
 from netwright.runtime.diagnosis import diagnose
 from netwright.runtime.loop import train
 from netwright.runtime.nonfinite import first_nonfinite
@@ -64,10 +66,9 @@ def report(program, tmp_path, spoil):
     batch = {name: np.array(value) for name, value in program.data.batch(0).items()}
     params = jax.tree.map(np.array, state.params)
     spoil(params["net"], batch)
-    diagnose(program.job, state._replace(params=params), batch, 7, tmp_path)
-    found = json.loads((tmp_path / "bad-step-7/report.json").read_text())
-    kept = np.load(tmp_path / "bad-step-7/batch.npz")
-    assert all(np.array_equal(kept[name], batch[name], equal_nan=True) for name in batch)
+    lines = diagnose(program.job, state._replace(params=params), batch, tmp_path)
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["step"] == 1 and found["text"] == lines
     return found
 
 
@@ -186,6 +187,11 @@ def test_a_skipped_step_is_looked_into_from_its_own_state(program, tmp_path, cap
     kept = np.load(tmp_path / "bad-step-3/batch.npz")
     assert not kept["size"].any()
     np.testing.assert_array_equal(kept["x"], program.data.batch(2)["x"])
+    said = printed.partition("what went wrong")[2].partition("the batch")[0].split("\n")
+    again = look_again(job, tmp_path, None)
+    assert again[1:] == said[1:-1] and again == look_again(job, tmp_path, 3)
+    with pytest.raises(RunError, match="kept no bad step 4; it has 3"):
+        look_again(job, tmp_path, 4)
     # what looked into it has changed nothing
     plain = job.build()
     state = plain.init(0)

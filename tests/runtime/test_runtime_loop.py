@@ -206,7 +206,6 @@ def test_the_log_keeps_what_is_before_the_step(tmp_path):
     log.close()
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4]
     assert rows(tmp_path)[2]["loss"] == 1 / 3 and rows(tmp_path)[3]["loss"] is None
-    assert Log(path, 4).evaluated(4) and not Log(path, 4).evaluated(3)
 
 
 def test_early_stopping_and_the_best_are_part_of_the_checkpoint(job, tmp_path, capsys):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from netwright.runtime import RunError, data
 from netwright.runtime.prefetch import Prefetch
-from netwright.runtime.stream import Steps
+from netwright.runtime.stream import Steps, of_all
 
 
 def equal(a, b):
@@ -194,19 +194,44 @@ def grain_data(kind, shard=0, shards=1, rows=8):
 @settings(max_examples=5, deadline=None)
 @given(stops=st.lists(st.integers(0, 4), max_size=3), shards=st.sampled_from([1, 2]))
 def test_loaders_of_grain_go_on_where_they_were(kind, stops, shards):
-    for shard in range(shards):
-        plain = iter(grain_data(kind, shard, shards))
-        source = data.Loader(grain_data(kind, shard, shards), batch=8)
-        assert source.shapes == {"id": ((8,), "int64")}
-        rows = slice(8 * shard // shards, 8 * (shard + 1) // shards)
-        state = source.stream(rows).get_state()
-        for steps in [*stops, 2]:
-            ahead = Prefetch(source.stream(rows), lambda batch: batch)
-            ahead.set_state(json.loads(json.dumps(state)))
-            for _ in range(steps):
-                assert equal(ahead.next(), next(plain))
-            state = ahead.get_state()
-            ahead.close()
+    batches = [slice(8 * shard // shards, 8 * (shard + 1) // shards) for shard in range(shards)]
+    plain = [iter(grain_data(kind, shard, shards)) for shard in range(shards)]
+    sources = [data.Loader(grain_data(kind, shard, shards), batch=8) for shard in range(shards)]
+    assert all(source.shapes == {"id": ((8,), "int64")} for source in sources)
+    state = None
+    for steps in [*stops, 2]:
+        pairs = zip(sources, batches, strict=True)
+        streams = [Prefetch(source.stream(rows), lambda batch: batch) for source, rows in pairs]
+        for stream in streams if state else ():
+            stream.set_state(json.loads(json.dumps(state)))
+        for _ in range(steps):
+            for stream, expected in zip(streams, plain, strict=True):
+                assert equal(stream.next(), next(expected))
+        state = of_all([stream.get_state() for stream in streams])
+        for stream in streams:
+            stream.close()
+    with pytest.raises(RunError, match="Start as many processes as before"):
+        sources[0].stream(slice(4, 6)).set_state(state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dataset", "loader"])
+def test_loaders_that_give_whole_batches_go_on_on_any_number_of_processes(kind):
+    plain, state = iter(grain_data(kind)), None
+    for processes in (2, 1, 4, 2):
+        streams = [
+            data.Loader(grain_data(kind), batch=8, whole=True).stream(slice(first, first + each))
+            for each in [8 // processes]
+            for first in range(0, 8, each)
+        ]
+        for stream in streams:
+            if state:
+                stream.set_state(json.loads(json.dumps(state)))
+        for _ in range(3):
+            found = [stream.next()["id"] for stream in streams]
+            assert np.array_equal(np.concatenate(found), next(plain)["id"])
+        state = of_all([stream.get_state() for stream in streams])
+        assert not state.keys() & {"each", "rows"}
 
 
 def test_mistakes_with_loaders():
