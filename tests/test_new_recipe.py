@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
 
 import netwright as nw
+import numpy as np
 import pytest
 from netwright import driver
 from netwright.frontend.recipe.fit import fit
@@ -87,3 +89,107 @@ def test_every_model_of_the_gallery_gets_one(path, tmp_path):
     module = nw.load(path).module
     if module.kind == "loss":
         assert tomllib.loads(template(module, tmp_path).text)["data"]["kind"]
+
+
+# What lies beside the model, the loss's inputs, what the recipe says, and what it leaves open
+WINDOWS = "x: int[B, S], y: int[B, S]"
+PICTURE = "picture: [B, Y = 4, X = 4], which: int[B]"
+FOUND = {
+    "bytes": ("play.txt", WINDOWS, {"kind": "text", "file": "play.txt"}, ["[sizes] S"]),
+    "token ids, in two files": (
+        "data/train.bin data/val.bin",
+        WINDOWS,
+        {"kind": "tokens", "file": "data/train.bin", "held_out": "data/val.bin", "dtype": "uint16"},
+        ["[data] dtype", "[sizes] S"],
+    ),
+    "token ids that say their dtype": (
+        "ids.npy",
+        WINDOWS,
+        {"kind": "tokens", "file": "ids.npy"},
+        ["[sizes] S"],
+    ),
+    "arrays": (
+        "data/a.npz",
+        PICTURE,
+        {"kind": "arrays", "file": "data/a.npz", "fields": {"picture": "x", "which": "y"}},
+        [],
+    ),
+    "images, in two folders": (
+        "data/train/cat/1.png data/train/dog/2.png data/test/cat/3.png",
+        PICTURE,
+        {
+            "kind": "images",
+            "file": "data/train",
+            "held_out": "data/test",
+            "fields": {"picture": "image", "which": "label"},
+        },
+        [],
+    ),
+    "a table": (
+        "flowers.csv",
+        "size: [B, F = 2], kind: int[B], good: bool[B]",
+        {
+            "kind": "table",
+            "file": "flowers.csv",
+            "fields": {"size": ["a", "b"], "kind": "species", "good": "good"},
+            "columns": {"species": "category"},
+        },
+        [],
+    ),
+    "JSON lines": (
+        "notes.jsonl",
+        "note: int[B, S], note_live: bool[B, S], score: [B]",
+        {"kind": "table", "file": "notes.jsonl", "columns": {"note": "text"}},
+        ["[sizes] S"],
+    ),
+    "pairs": (
+        "words.tsv",
+        "source: int[B, S], source_live: bool[B, S], target_in: int[B, S], target_out: int[B, S]",
+        {"kind": "pairs", "file": "words.tsv"},
+        ["[sizes] S"],
+    ),
+    "two of them": ("a.txt b.txt", WINDOWS, {"kind": "text"}, ["[data] file", "[sizes] S"]),
+    "a column that nothing says": (
+        "t.csv",
+        "size: [B], other: [B]",
+        {"kind": "table", "file": "t.csv"},
+        ["[data] fields"],
+    ),
+    "nothing": ("", PICTURE, {"kind": "arrays"}, ["[data] file"]),
+}
+CONTENTS = {
+    ".txt": lambda p: p.write_text("some text\n" * 40),
+    ".tsv": lambda p: p.write_text("ab\tA B\n" * 40),
+    ".bin": lambda p: np.arange(999, dtype=np.uint16).tofile(p),
+    ".npy": lambda p: np.save(p, np.arange(999)),
+    ".npz": lambda p: np.savez(p, x=np.zeros((9, 4, 4)), y=np.zeros(9, int)),
+    ".png": lambda p: p.write_bytes(b"looked at later"),
+    ".csv": lambda p: p.write_text("a,b,species,good\n" + "1.5,2,oak,true\n0,1,elm,false\n" * 9),
+    ".jsonl": lambda p: p.write_text('{"note": "it is so", "score": 2.5}\n' * 20),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_what_lies_there_is_told(case, tmp_path):
+    files, inputs, wanted, left = FOUND[case]
+    for name in files.split():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        CONTENTS[path.suffix](path)
+    (tmp_path / "README.txt").write_text("no data")
+    dims = "B, S" if "S" in inputs else "B"
+    dims += "".join(f", {n} = {s}" for n, s in re.findall(r"(\w) = (\d)", inputs))
+    inputs = re.sub(r" = \d", "", inputs)
+    first, rest = inputs.partition(":")[0], re.findall(r"\b([B-Y])\b", inputs.partition("]")[0])
+    (tmp_path / "model.nw").write_text(
+        f"dims: {dims}\n\nloss l({inputs}):\n    return mean[{', '.join(rest)}]({first})\n"
+    )
+    path, missing = driver.new_recipe(tmp_path)
+    told = tomllib.loads(path.read_text())["data"]
+    if "file" not in wanted:
+        assert told.pop("file").startswith("data/FILL_IN")
+    assert told == wanted
+    named = [line.partition(":")[0] for line in missing]
+    assert [name for name in named if name in left or "[data]" in name] == left
+    if not any("[data]" in part for part in left):
+        assert fit(driver.read_recipe(tmp_path), nw.load(tmp_path).module, Diagnostics())

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.core import join
 from ...ir.recipe import SECTIONS, Recipe
-from ...ir.recipe_data import KINDS
 from ...ir.recipe_forms import Inner, Names, Table, toml, toml_name
 from ...ir.recipe_keys import Key, keys_of
-from .fit_data import array_shapes
+from .guess import guess
 
 if TYPE_CHECKING:
     from ...ir.core import Module
 
 SIZE = 128  # of a free dim of which nothing is known
-SUFFIXES = {"text": (".txt",), "arrays": (".npz",), "pairs": (".tsv", ".txt")}
 
 
 @dataclass(frozen=True)
@@ -42,20 +40,13 @@ def template(module: Module, folder: Path) -> Template:
         module: the entry to be trained.
         folder: where the recipe will stand; data are looked for in it and in its folder `data`.
     """
-    kind = _kind(module)
-    file = _data_file(folder, kind)
-    given: dict[str, Any] = {
-        "data.kind": kind,
-        "data.file": file or f"data/FILL_IN{SUFFIXES[kind][0]}",
-    }
-    fields = _fields(module, folder / file) if file and kind == "arrays" else ()
-    if fields:
-        given["data.fields"] = fields
+    found = guess(_inputs(module), folder)
+    given: dict[str, Any] = {f"data.{name}": value for name, value in found.options.items()}
     leading = {v.order[0][0].name for v in _inputs(module) if v.order and v.order[0]}
     sizes = tuple((name, SIZE) for name in module.free if name not in leading)
     if sizes:
         given["sizes"] = sizes
-    missing = [] if file else ["[data] file: the file of data, relative to the recipe"]
+    missing = [*found.missing]
     missing += [f"[sizes] {name}: {SIZE} is a guess" for name, _ in sizes]
     return Template("\n".join(_lines(module, given)) + "\n", tuple(missing))
 
@@ -111,43 +102,3 @@ def _inner(k: Key) -> type | None:
 
 def _inputs(module: Module) -> Any:
     return module.instances[0].variants[0].inputs
-
-
-def _kind(module: Module) -> str:
-    """What data the inputs ask for, by their names and types."""
-    inputs = _inputs(module)
-    if all(v.label in KINDS["pairs"].offers for v in inputs):
-        return "pairs"
-    ids = all(str(v.type).startswith("int") and len(v.order or ()) == 2 for v in inputs)
-    return "text" if ids and len(inputs) == 2 else "arrays"
-
-
-def _data_file(folder: Path, kind: str) -> str:
-    """The only file there that the data can be; "" if there is none, or several."""
-    for suffix in SUFFIXES[kind]:
-        found = [p for at in (folder / "data", folder) for p in sorted(at.glob(f"*{suffix}"))]
-        found = [p for p in found if not p.stem.upper().startswith(("LICENSE", "README", "CREDIT"))]
-        if len(found) == 1:
-            return found[0].relative_to(folder).as_posix()
-    return ""
-
-
-def _fields(module: Module, file: Path) -> tuple[tuple[str, str], ...]:
-    """Which array each input takes: that of its name, else the only one of its shape."""
-    shapes = array_shapes(file) or {}
-    found: dict[str, str] = {}
-    for value in _inputs(module):
-        dims = [d for axis in value.order or () for d in axis]
-        fixed = [d.size.value if d.size.is_constant else None for d in dims[1:]]
-        fitting = [
-            name
-            for name, shape in shapes.items()
-            if name not in found.values()
-            and len(shape) == len(dims)
-            and all(f in (None, s) for f, s in zip(fixed, shape[1:], strict=True))
-        ]
-        if value.label in shapes:
-            found[value.label] = value.label
-        elif len(fitting) == 1:
-            found[value.label] = fitting[0]
-    return () if all(a == b for a, b in found.items()) else tuple(found.items())
