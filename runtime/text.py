@@ -9,8 +9,8 @@ import numpy as np
 
 from .errors import RunError
 from .files import read_file, read_text, sha256
-from .tokenizer import Bytes, Tokenizer, checked_separator, tokenizer
-from .windows import Part, Windows, parts
+from .tokenizer import Bytes, Tokenizer, tokenizer
+from .windows import Windows
 
 
 class Text(Windows):
@@ -30,7 +30,7 @@ class Text(Windows):
     Raises RunError if the file is missing, too short, or has ids beyond the vocabulary.
     """
 
-    speaks: Tokenizer
+    kind = "text"
 
     def __init__(
         self,
@@ -46,34 +46,21 @@ class Text(Windows):
         seed: int = 0,
         vocabulary: int | None = None,
     ):
-        self.path = Path(path)
-        self.speaks = _tokenizer(tokenizer)
-        text = _Encoded(self.path, self.speaks, vocabulary)
-        self._described: dict = {"sha256": text.sha256, **self.speaks.describe()}
-        split: tuple[Part, Part | None]
-        if isinstance(held_out, str | Path):
-            other = _Encoded(Path(held_out), self.speaks, vocabulary)
-            split = Part(text, 0, len(text)), Part(other, 0, len(other))
-            self._described["held_out"] = {"sha256": other.sha256}
-        else:
-            split = parts(text, held_out)
-            self._described["held_out"] = float(held_out)
+        by = _tokenizer(tokenizer)
         super().__init__(
-            *split,
+            path,
+            lambda file: _Encoded(file, by, vocabulary),
+            speaks=by,
+            held_out=held_out,
             length=length,
             batch=batch,
             fields=fields,
             windows=windows,
-            separator=checked_separator(separator, self.speaks),
+            separator=separator,
             seed=seed,
             vocabulary=None,  # the whole text has been checked
         )
-
-    def describe(self) -> dict:
-        return {"kind": "text", **self._described, **self.options()}
-
-    def summary(self) -> str:
-        return self.counted(self.path.name, self.speaks.unit)
+        self._described |= by.describe()
 
 
 class _Encoded:
@@ -101,6 +88,9 @@ class _Encoded:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def describe(self) -> dict:
+        return {"sha256": self.sha256}
 
     def windows(self, starts: np.ndarray, length: int) -> np.ndarray:
         return self._ids[starts[:, None] + np.arange(length)].astype(np.int32)

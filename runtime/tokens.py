@@ -10,8 +10,8 @@ import numpy as np
 
 from .errors import RunError
 from .files import RandomAccess
-from .tokenizer import Tokenizer, checked_separator, tokenizer
-from .windows import Part, Windows, parts
+from .tokenizer import tokenizer
+from .windows import Windows
 
 DTYPES = ("uint8", "uint16", "uint32", "int32")
 
@@ -30,6 +30,8 @@ class Tokens(Windows):
     file; a batch raises it if the file was cut off, or has ids beyond the vocabulary.
     """
 
+    kind = "tokens"
+
     def __init__(
         self,
         path: str | Path,
@@ -45,35 +47,19 @@ class Tokens(Windows):
         seed: int = 0,
         vocabulary: int | None = None,
     ):
-        self.path = Path(path)
-        speaks = _tokenizer(tokenizer) if tokenizer is not None else None
-        self.speaks: Tokenizer | None = speaks
-        store = _Stored(self.path, dtype)
-        self._described: dict = {**store.describe()}
-        split: tuple[Part, Part | None]
-        if isinstance(held_out, str | Path):
-            other = _Stored(Path(held_out), dtype)
-            split = Part(store, 0, len(store)), Part(other, 0, len(other))
-            self._described["held_out"] = other.describe()
-        else:
-            split = parts(store, held_out)
-            self._described["held_out"] = float(held_out)
         super().__init__(
-            *split,
+            path,
+            lambda file: _Stored(file, dtype),
+            speaks=_tokenizer(tokenizer) if tokenizer is not None else None,
+            held_out=held_out,
             length=length,
             batch=batch,
             fields=fields,
             windows=windows,
-            separator=checked_separator(separator, speaks),
+            separator=separator,
             seed=seed,
             vocabulary=vocabulary,
         )
-
-    def describe(self) -> dict:
-        return {"kind": "tokens", **self._described, **self.options()}
-
-    def summary(self) -> str:
-        return self.counted(self.path.name, self.unit)
 
 
 class _Stored:

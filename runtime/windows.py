@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from .order import (
     random_bits,
 )
 from .source import Batch, Numbered, by_role
-from .tokenizer import Tokenizer
+from .tokenizer import Tokenizer, checked_separator
 
 ROLES = ("tokens", "targets", "document", "position", "live")
 KINDS = ("random", "each")
@@ -31,6 +32,10 @@ class Store(Protocol):
     name: str
 
     def __len__(self) -> int: ...
+
+    def describe(self) -> dict:
+        """What tells it from others, as JSON."""
+        ...
 
     def windows(self, starts: np.ndarray, length: int) -> np.ndarray:
         """int32[len(starts), length]: the tokens from each start on, as a new array."""
@@ -60,27 +65,31 @@ class Windows(Numbered):
     The last three need a `separator`, the id that ends each document. Held-out windows follow one
     another without overlap; a rest shorter than a window is left out.
 
-    training:   what to train on
-    held_out:   what to evaluate on, None for nothing
+    path:       what to train on: a file
+    open_store: makes the tokens of a file
+    speaks:     what turns ids into text, None if that is not known
+    held_out:   fraction at the end of the file to evaluate on, 0 for none; or another file
     windows:    "random": at random places, drawn anew for each; "each": those that follow one
                 another without overlap, every one once an epoch, in an order that changes
     vocabulary: how many ids the model knows: others are an error; None: not checked
     """
 
+    kind: str
+    """As `describe` names it."""
     unit = "tokens"
-    speaks: Tokenizer | None = None
-    """What turns ids into text, if that is known."""
 
     def __init__(
         self,
-        training: Part,
-        held_out: Part | None,
+        path: str | Path,
+        open_store: Callable[[Path], Store],
         *,
+        speaks: Tokenizer | None,
+        held_out: float | str | Path,
         length: int,
         batch: int,
         fields: Mapping[str, str] | Sequence[str],
         windows: str,
-        separator: int | None,
+        separator: str | int | None,
         seed: int,
         vocabulary: int | None,
     ):
@@ -89,6 +98,16 @@ class Windows(Numbered):
         if windows not in KINDS:
             raise RunError(f"windows = {windows!r}: it can be {' or '.join(KINDS)}.")
         self.fields = by_role(fields, ROLES, "a window of tokens")
+        self.path, self.speaks = Path(path), speaks
+        store = open_store(self.path)
+        self._described = store.describe()
+        if isinstance(held_out, str | Path):
+            other = open_store(Path(held_out))
+            training, held = Part(store, 0, len(store)), Part(other, 0, len(other))
+            self._described["held_out"] = other.describe()
+        else:
+            training, held = parts(store, held_out)
+            self._described["held_out"] = float(held_out)
         unknown = [role for role in self.fields.values() if role in ROLES[2:]]
         if unknown and separator is None:
             raise RunError(
@@ -96,11 +115,11 @@ class Windows(Numbered):
                 " each of them."
             )
         self.length, self._batch, self._seed = length, batch, seed
-        self._training, self._held_out, self._kind = training, held_out, windows
-        self._separator, self._vocabulary = separator, vocabulary
+        self._training, self._held_out, self._chosen = training, held, windows
+        self._separator, self._vocabulary = checked_separator(separator, speaks), vocabulary
         self._check_length("to train on", training)
-        if held_out is not None:
-            self._check_length("held out", held_out)
+        if held is not None:
+            self._check_length("held out", held)
         self.units, self.examples = batch * length, (training.count - 1) // length
         types = {role: "bool" if role == "live" else "int32" for role in ROLES}
         self.shapes = {f: ((batch, length), types[role]) for f, role in self.fields.items()}
@@ -111,7 +130,7 @@ class Windows(Numbered):
 
     def ids(self, step: int) -> np.ndarray:
         """int64[batch]: the first token of each window, counted in the part to train on."""
-        if self._kind == "random":
+        if self._chosen == "random":
             count = self._training.count - self.length  # the last target is one past the window
             bits = random_bits(self._seed, WINDOWS, step, self._batch)
             return (bits % np.uint64(count)).astype(np.int64)
@@ -139,12 +158,13 @@ class Windows(Numbered):
         for first in range(0, len(starts), self._batch):
             yield self._windows(self._held_out, starts[first : first + self._batch])
 
-    def options(self) -> dict:
-        """What `describe` says of all windows."""
-        more: dict = {} if self._kind == "random" else {"windows": self._kind}
+    def describe(self) -> dict:
+        more: dict = {} if self._chosen == "random" else {"windows": self._chosen}
         if self._separator is not None:
             more["separator"] = self._separator
         return {
+            "kind": self.kind,
+            **self._described,
             "fields": self.fields,
             "length": self.length,
             "batch": self._batch,
@@ -152,10 +172,10 @@ class Windows(Numbered):
             **more,
         }
 
-    def counted(self, name: str, unit: str) -> str:
-        """What `summary` says of all windows."""
+    def summary(self) -> str:
         held = self._held_out.count if self._held_out else 0
-        return f"{name}: {self._training.count:,} {unit} to train on, {held:,} held out"
+        unit = self.speaks.unit if self.speaks is not None else self.unit
+        return f"{self.path.name}: {self._training.count:,} {unit} to train on, {held:,} held out"
 
     def _windows(self, part: Part, starts: np.ndarray) -> Batch:
         found = part.store.windows(starts + part.first, self.length + 1)
