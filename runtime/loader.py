@@ -137,8 +137,8 @@ class _Iterated:
 
 def _told(places: Sequence[State]) -> str:
     """The rows that these places are of."""
-    rows = [place.get("rows") for place in places]
-    if None in rows:
+    rows = [place["rows"] for place in places if "rows" in place]
+    if not rows:
         return "all rows"
     return "rows " + " and ".join(f"{first} to {end - 1}" for first, end in rows)
 

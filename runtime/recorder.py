@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from .errors import RunError
-from .log import Log
+from .log import Unlogged
 from .metrics import finish
 from .progress import Plain
 
@@ -38,7 +38,7 @@ class Recorder:
 
     def __init__(
         self,
-        log: Log,
+        log: Unlogged,
         show: Plain,
         *,
         unit: tuple[str, int],

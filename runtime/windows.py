@@ -101,6 +101,8 @@ class Windows(Numbered):
         self.path, self.speaks = Path(path), speaks
         store = open_store(self.path)
         self._described = store.describe()
+        training: Part
+        held: Part | None
         if isinstance(held_out, str | Path):
             other = open_store(Path(held_out))
             training, held = Part(store, 0, len(store)), Part(other, 0, len(other))
