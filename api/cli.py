@@ -463,10 +463,12 @@ def plan(
         from .report.planned import report
 
         html.write_text(report(question, planned, found), encoding="utf-8")
+    from . import planned as planned_report
+
     if as_json:
-        click.echo(planning.as_json(question, planned, found))
+        click.echo(planned_report.as_json(question, planned, found))
     else:
-        click.echo(planning.text(question, planned, str(found) if found else ""))
+        click.echo(planned_report.text(question, planned, str(found) if found else ""))
     if not planned.fits or (found is not None and not found.fits):
         sys.exit(WRONG)
 

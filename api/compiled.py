@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from math import prod
 from typing import Any
 
@@ -65,10 +66,12 @@ def peaks(jobs: Sequence[Job], target: str = "cpu") -> list[int]:
     Raises:
         InputError: the target cannot be compiled for here, or a compilation fails.
     """
+    _can_compile(target)
     devices = max(prod((job.mesh or {}).values()) for job in jobs)
     given = json.dumps({"target": target, "jobs": [asdict(j) for j in jobs]})
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    environment["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # nothing runs, so that none is in the way
     done = subprocess.run(
         [sys.executable, "-m", "netwright.compiled"],
         input=given,
@@ -78,12 +81,32 @@ def peaks(jobs: Sequence[Job], target: str = "cpu") -> list[int]:
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        help = 'pip install "jax[tpu]"' if target.startswith("tpu") else ""
         problem = Diagnostic(
-            "verify", f"the step could not be compiled for {target}", facts=tuple(said), help=help
+            "verify", f"the step could not be compiled for {target}", facts=tuple(said)
         )
         raise InputError([problem])
     return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _can_compile(target: str) -> None:
+    """Raises `InputError` for a target that there is no compiler for."""
+    kind, _, _ = target.partition(":")
+    if kind not in ("cpu", "tpu"):
+        problem = Diagnostic(
+            "verify-target",
+            f"{target!r} is nothing that a plan can be compiled for",
+            help="--verify, for CPUs; or --verify tpu:v5e",
+        )
+    elif kind == "tpu" and find_spec("libtpu") is None:
+        problem = Diagnostic(
+            "verify-target",
+            f"for {target} the compiler for TPUs is needed, which is not installed here",
+            facts=("it is 700 MB, for Linux only; no TPU is needed",),
+            help="pip install 'netwright[tpu]'; or --verify, for CPUs",
+        )
+    else:
+        return
+    raise InputError([problem])
 
 
 def _main() -> None:

@@ -1,7 +1,7 @@
 """`netwright plan`: what a training step takes, what is kept for the gradient, and what it costs.
 
 From what a person gives it makes one `Question`, and from that one `Planned`, which every report
-is written from.
+(`planned`, `report`) is written from.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .driver import RECIPE, Loaded, compile_module, load, pipeline, read_recipe
-from .ir.core import Module
+from .ir.core import Module, leading
 from .ir.diagnostics import Diagnostic, Diagnostics, InputError, Span
 from .ir.plan import Decision, Plan, Precision, inherited, module_hash
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .ir.recipe import Recipe
     from .passes.memory.model import Training
     from .passes.planner.choose import Planned
-    from .verifying import Verified
 
 DEVICE = "h100"
 """The device that is planned for when none is named."""
@@ -80,15 +79,6 @@ class Question:
         names = leading(self.module)
         sizes = tuple((n, s // plan.microbatches if n in names else s) for n, s in plan.sizes)
         return replace(plan, sizes=sizes, model=module_hash(self.module))
-
-
-def leading(module: Module) -> tuple[str, ...]:
-    """The free dims that lead the inputs: the batch."""
-    found: dict[str, None] = {}
-    for value in module.instances[0].variants[0].inputs:
-        if value.axes and value.axes[0]:
-            found.update(dict.fromkeys(value.axes[0][0].size.names))
-    return tuple(found)
 
 
 def memory_bytes(text: str, span: Span | None = None) -> int:
@@ -273,152 +263,6 @@ def read_plan(path: Path) -> Plan:
 def has_recipe(path: Path) -> bool:
     """Whether a path is a folder with a recipe."""
     return (path / RECIPE).exists()
-
-
-# Reports
-
-
-def text(question: Question, planned: Planned, verified: str = "") -> str:
-    """The report for a terminal."""
-    from .passes.planner.choose import MARGIN, size_text
-
-    report, plan = planned.report, planned.plan
-    budget = size_text(planned.budget)
-    sizes = ", ".join(f"{n} = {s}" for n, s in plan.sizes)
-    optimizer = ", ".join(name for name, _ in question.training.functions(""))
-    devices = f"{plan.mesh.size()} x " if plan.mesh.size() > 1 else ""
-    lines = [
-        f"{question.module.name} on {devices}{planned.device.name}, {budget} a device: {sizes}, "
-        f"{plan.precision.policy}, {optimizer}",
-        "",
-        f"peak    {size_text(report.peak)}, {report.peak / planned.budget:.0%} of the budget, "
-        f"at {report.moment}",
-    ]
-    if not planned.fits:
-        lines[-1] = (
-            f"does not fit: {size_text(report.peak)} at {report.moment}, with as little kept as "
-            f"can be; {MARGIN:.0%} of {budget} are left free"
-        )
-    parts = sorted(report.components, key=lambda part: -part[1])
-    lines.append("        " + ", ".join(f"{size_text(s)} {n}" for n, s in parts[:6]))
-    total = planned.seconds + planned.chosen.again
-    again = f"{planned.share:.1%} more than without" if planned.chosen.again else "none"
-    lines.append(f"time    about {time_text(total)} a step; made again: {again}")
-    if plan.microbatches > 1:
-        lines.append(
-            f"batch   in {plan.microbatches} microbatches of {question.batch // plan.microbatches}"
-        )
-    for decision in plan.loss_chunks:
-        lines.append(f"loss    {decision.key} in {decision.choice} parts: {decision.reason}")
-    if verified:
-        lines.append(f"XLA     {verified}")
-    for block, point in zip(planned.blocks, planned.chosen.points, strict=True):
-        lines += ["", *_block(plan, block, point)]
-    lines += ["", *_beside(planned)]
-    if planned.advice:
-        lines += ["", "what would be enough:", *(f"  {a}" for a in planned.advice)]
-    return "\n".join(lines)
-
-
-def _block(plan: Plan, block: Any, point: Any) -> list[str]:
-    from .passes.planner.choose import size_text
-
-    path, copies = block.unit.path, block.unit.copies
-    whole = size_text(block.problem.everything * copies)
-    if point.everything:
-        return [f"{path}, {copies} copies: all of {whole} is kept, nothing is made again"]
-    table = {d.key: d for d in plan.remat}
-    stays = size_text(point.saved)
-    lines = [f"{path}, {copies} copies: {stays} of {whole} are kept"]
-    for decision in plan.groups:
-        if decision.key == path:
-            lines.append(f"  in groups of {decision.choice}: {decision.reason}")
-    keys = (point.choice.keys or frozenset()) | point.choice.offloaded
-    kept = [c for c in block.problem.candidates if c.key in keys]
-    for candidate in sorted(kept, key=lambda c: -c.bytes)[:8]:
-        name = candidate.key.removeprefix(path).lstrip("./")
-        said = ("host: " if candidate.key in point.choice.offloaded else "") + table[
-            candidate.key
-        ].reason
-        lines.append(f"  {name:<24} {said:<52} {candidate.place}")
-    if len(kept) > 8:
-        lines.append(f"  and {len(kept) - 8} smaller ones")
-    rest = sorted(
-        (c for c in block.problem.candidates if c.key not in keys and not c.given),
-        key=lambda c: -c.bytes,
-    )
-    if rest:
-        names = ", ".join(
-            f"{c.key.removeprefix(path).lstrip('./')} {size_text(c.bytes * copies)}"
-            for c in rest[:3]
-        )
-        lines.append(f"  made again: {names}" + (" and more" if len(rest) > 3 else ""))
-    return lines
-
-
-def _beside(planned: Planned) -> list[str]:
-    from .passes.planner.choose import size_text
-
-    if not planned.blocks:
-        return ["no layer is repeated, so that nothing is planned to be made again"]
-    rows = []
-    for option in planned.options:
-        if option.name and not option.name.startswith("MaxText full"):
-            mark = "  <- chosen" if option is planned.chosen else ""
-            share = option.again / planned.seconds if planned.seconds else 0.0
-            fits = "" if option.peak <= planned.budget else "does not fit"
-            rows.append(
-                f"  {option.name:<42}{size_text(option.peak):>9}{share:>8.1%}  {fits}{mark}"
-            )
-    return ["beside it, stock policies (peak, made again):", *rows[:8]]
-
-
-def time_text(seconds: float) -> str:
-    """Seconds with three digits and a unit."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
-
-
-def as_json(question: Question, planned: Planned, verified: Verified | None = None) -> str:
-    """Everything that the report says, for programs."""
-    report = planned.report
-    table: dict[str, Any] = {
-        "model": question.module.name,
-        "device": planned.device.name,
-        "budget": planned.budget,
-        "fits": planned.fits,
-        "peak": report.peak,
-        "moment": report.moment,
-        "components": dict(report.components),
-        "timeline": [{"at": m.name, **dict(m.components)} for m in report.timeline],
-        "seconds": {"without": planned.seconds, "again": planned.chosen.again},
-        "microbatches": planned.plan.microbatches,
-        "kept": [
-            {"key": k.key, "op": k.op, "bytes": k.bytes, "place": k.place, "unit": k.unit}
-            for k in report.kept
-        ],
-        "options": [
-            {
-                "policy": o.name,
-                "peak": o.peak,
-                "again": o.again,
-                "chosen": o is planned.chosen,
-                "keeps": [
-                    None if p.choice.keys is None else sorted(p.choice.keys) for p in o.points
-                ],
-                "offloads": [sorted(p.choice.offloaded) for p in o.points],
-                "groups": [p.choice.group for p in o.points],
-            }
-            for o in planned.options
-        ],
-        "advice": list(planned.advice),
-        "plan": json.loads(question.written(planned.plan).to_json()),
-    }
-    if verified is not None:
-        table["verified"] = asdict(verified)
-    return json.dumps(table, indent=2, ensure_ascii=False)
 
 
 # Two plans

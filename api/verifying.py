@@ -3,12 +3,14 @@ is extrapolated, in which memory is linear under `lax.scan`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import lcm
 from typing import TYPE_CHECKING
 
 from .compiled import Job, peaks
 from .driver import compile_module, load
-from .ir.core import Module
+from .ir.core import Module, join
 from .ir.diagnostics import InputError
 from .ir.plan import Plan
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from .planning import Question
 
 SHALLOW = 2
-"""Copies of a block in the shallowest model that is compiled."""
+"""Copies of a block, or groups of copies, in the shallowest model that is compiled."""
 
 TRIES = 6
 
@@ -32,6 +34,8 @@ class Verified:
         depths: the numbers of copies that were compiled, by dim; empty for the model as it is.
         fits: whether the peak is within the budget.
         tries: how many plans were compiled.
+        host: bytes of what goes to the host, which the compiler for CPUs counts as the device's;
+            taken off the peak.
     """
 
     target: str
@@ -39,13 +43,15 @@ class Verified:
     depths: tuple[tuple[str, int], ...]
     fits: bool
     tries: int
+    host: int = 0
 
     def __str__(self) -> str:
         from .passes.planner.choose import size_text
 
-        how = ", ".join(f"{n} = {SHALLOW} and {SHALLOW + 1} instead of {d}" for n, d in self.depths)
+        how = ", ".join(f"{n} = {d}" for n, d in self.depths)
         said = f"{size_text(self.peak)} as compiled for {self.target}"
-        said += f", {how}" if how else ""
+        said += f", of shallow copies of {how}" if how else ""
+        said += f", without {size_text(self.host)} on the host" if self.host else ""
         return said if self.tries == 1 else f"{said}; plan {self.tries} that was tried"
 
 
@@ -55,18 +61,37 @@ def verified(question: Question, target: str = "cpu") -> tuple[Planned, Verified
     Raises:
         InputError: nothing can be compiled for the target here.
     """
+    return held(
+        question.budget, question.answer, lambda plan: measured(question, plan, target), target
+    )
+
+
+def held(
+    budget: int,
+    answer: Callable[[int], Planned],
+    measure: Callable[[Plan], tuple[int, tuple[tuple[str, int], ...]]],
+    target: str = "cpu",
+) -> tuple[Planned, Verified]:
+    """The first plan that holds when it is measured, or the last that was tried.
+
+    Args:
+        answer: the best plan, given by how many bytes one of before was too large.
+        measure: the peak of a plan, and the depths that it was extrapolated to.
+    """
     from .passes.planner.choose import MARGIN
 
-    short = -int(MARGIN * question.budget)  # compiling needs no margin
+    short = -int(MARGIN * budget)  # measuring needs no margin
     for tries in range(1, TRIES + 1):
-        planned = question.answer(short)
-        peak, depths = measured(question, planned.plan, target)
-        found = Verified(target, peak, depths, peak <= question.budget, tries)
+        planned = answer(short)
+        peak, depths = measure(planned.plan)
+        host = sum(k.bytes for k in planned.report.kept if k.offloaded) if target == "cpu" else 0
+        peak -= host
+        found = Verified(target, peak, depths, peak <= budget, tries, host)
         if found.fits:
             planned = replace(planned, fits=True, advice=())
         if found.fits or not planned.fits:
             break
-        short += peak - question.budget + question.budget // 1000
+        short += peak - budget + budget // 1000
     return planned, found
 
 
@@ -74,36 +99,42 @@ def measured(
     question: Question, plan: Plan, target: str = "cpu"
 ) -> tuple[int, tuple[tuple[str, int], ...]]:
     """The compiled peak of a plan, and the depths that it was extrapolated to."""
-    deep = _depths(question)
-    shallow = dict.fromkeys(deep, SHALLOW)
-    depths = [shallow, *({**shallow, name: SHALLOW + 1} for name in deep)] if deep else [{}]
-    found = peaks([_job(question, plan, d) for d in depths], target)
+    deep = _depths(question, plan)
+    shallow = {name: SHALLOW * step for name, (_, step) in deep.items()}
+    more = [{**shallow, name: (SHALLOW + 1) * step} for name, (_, step) in deep.items()]
+    found = peaks([_job(question, plan, d) for d in (shallow, *more)], target)
     total = found[0]
-    for more, count in zip(found[1:], deep.values(), strict=True):
-        total += (count - SHALLOW) * (more - found[0])
-    return total, tuple(deep.items())
+    for peak, (count, step) in zip(found[1:], deep.values(), strict=True):
+        total += (count // step - SHALLOW) * (peak - found[0])
+    return total, tuple((name, count) for name, (count, _) in deep.items())
 
 
-def _depths(question: Question) -> dict[str, int]:
-    """The dims along which blocks are repeated, that can be set, and how many copies there are."""
-    found: dict[str, int] = {}
+def _depths(question: Question, plan: Plan) -> dict[str, tuple[int, int]]:
+    """The dims along which blocks are repeated, that can be set: how many copies there are, and in
+    groups of how many they run."""
+    found: dict[str, tuple[int, int]] = {}
+    groups = {d.key: d.choice for d in plan.groups}
     for instance in question.module.instances:
         for child in instance.children:
             along = child.along
             if child.mode != "repeat" or along is None or not along.size.is_constant:
                 continue
-            if along.size.value > SHALLOW + 1:
-                found.setdefault(along.name, along.size.value)
+            group = groups.get(join(instance.path, child.name), 1)
+            assert isinstance(group, int)
+            before = found.get(along.name, (0, 1))[1]
+            found[along.name] = (along.size.value, lcm(group, before))
     settable = {}
-    for name, count in found.items():
+    for name, (count, step) in found.items():
+        if count <= (SHALLOW + 1) * step:
+            continue
         try:
-            module = _module(question, {name: SHALLOW})
+            module = _module(question, {name: SHALLOW * step})
         except InputError:
             continue
         dims = [c.along for i in module.instances for c in i.children]
         sizes = {d.size for d in dims if d is not None and d.name == name}
-        if all(s.is_constant and s.value == SHALLOW for s in sizes):
-            settable[name] = count
+        if all(s.is_constant and s.value == SHALLOW * step for s in sizes):
+            settable[name] = (count, step)
     return settable
 
 

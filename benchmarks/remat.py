@@ -4,8 +4,11 @@ For a Llama of 16 blocks, width 512 and sequences of 1,024 tokens (and two other
 divide the range between the least and the largest peak that is predicted; for each stand the
 seconds of second runs that the plan takes and those of the best stock policy within the same
 budget, by the table of hardware. Random budgets from the least one up check that more memory never
-means more time, and that no policy that fits is better. With `--compile N`, N of them are compiled
-as well, by `netwright.verifying`.
+means more time, and that no policy that fits is better.
+
+With `--compile N`, every plan of small models of the gallery is compiled, once; N budgets drawn
+between the least peak and the largest tell how many plans exceed them when nothing is looked at but
+the prediction, with several margins, and with `--verify`. The result is a file of its own.
 
     python benchmarks/remat.py [--budgets 200] [--compile 0] [--seed 1]
 """
@@ -22,9 +25,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from netwright import planning
+from netwright.ir.hardware import hardware
+from netwright.passes.planner.choose import MARGIN, with_decisions
+from netwright.verifying import held, measured
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results/remat.json"
+COMPILED = Path(__file__).parent / "results/remat_compiled.json"
 MODELS = {
     "llama": (
         "examples/shakespeare/model.nw",
@@ -36,8 +43,22 @@ MODELS = {
     ),
     "t5": ("examples/gallery/t5.nw", {"B": 16, "S": 256, "T": 256}),
 }
-SMALL = {"L": 6, "D": 64, "F": 96, "G": 2, "R": 2, "K": 16, "V": 256, "B": 8, "S": 64}
-"""A Llama that compiles in seconds."""
+SMALL = {
+    "llama": (
+        "examples/shakespeare/model.nw",
+        {"L": 6, "D": 64, "F": 96, "G": 2, "R": 2, "K": 16, "V": 256, "B": 8, "S": 64},
+    ),
+    "gpt2": ("examples/gallery/gpt2.nw", {"L": 6, "D": 64, "G": 2, "V": 256, "B": 8, "S": 64}),
+    "mixer": (
+        "examples/gallery/mixer.nw",
+        {"L": 6, "D": 64, "F": 256, "M": 64, "Y": 128, "X": 128, "B": 8},
+    ),
+    "lstm": ("examples/gallery/lstm_lm.nw", {"L": 4, "H": 64, "V": 256, "B": 16, "S": 32}),
+    "resnet18": ("examples/gallery/resnet18.nw", {"Y": 64, "X": 64, "W": 16, "B": 8}),
+}
+"""Models that compile in seconds."""
+
+MARGINS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
 
 
 def question(model: str, sizes: dict[str, int]):
@@ -83,6 +104,11 @@ def main() -> None:
     parser.add_argument("--compile", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    if args.compile:
+        table = {"commit": commit(), "seed": args.seed, "count": args.compile}
+        table["models"] = compiled(args.compile, args.seed)
+        COMPILED.write_text(json.dumps(table, indent=1) + "\n")
+        return
     found: dict = {"commit": commit(), "seed": args.seed, "models": {}}
     for name, (path, sizes) in MODELS.items():
         start = time.perf_counter()
@@ -100,9 +126,6 @@ def main() -> None:
         print(f"  at least 20 % less than the best stock policy at {enough} of {len(rows)} budgets")
         found["models"][name] = {"sizes": sizes, "rows": rows, "enough": enough}
     found["random"] = random_budgets(args.budgets, args.seed)
-    if args.compile:
-        found["compiled"] = compiled(args.compile, args.seed)
-    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -125,31 +148,63 @@ def random_budgets(count: int, seed: int) -> dict:
 
 
 def compiled(count: int, seed: int) -> dict:
-    """What XLA takes for the plan of a budget, without looking and with `--verify`."""
-    from netwright.verifying import measured, verified
+    """What XLA takes for the plans of budgets, without looking and with `--verify`."""
+    found: dict = {}
+    for name, (path, sizes) in SMALL.items():
+        start = time.perf_counter()
+        asked = replace(question(path, sizes), device=hardware("cpu"), budget=1 << 60, batch=0)
+        planned = asked.answer()
+        plans = {o: with_decisions(planned.plan, planned.blocks, o) for o in planned.options}
+        peaks = {o: measured(asked, p) for o, p in plans.items()}
+        rows = sorted((o.peak, peaks[o][0], o.name) for o in plans)
+        found[name] = {"sizes": sizes, "plans": rows, **budgets(count, seed, planned, plans, peaks)}
+        errors = sorted(p / x - 1 for p, x, _ in rows)
+        print(
+            f"{name}: {len(rows)} plans in {time.perf_counter() - start:.0f} s; predicted by "
+            f"{errors[0]:+.1%} to {errors[-1]:+.1%}; over the budget: {found[name]['over']}, "
+            f"with --verify {found[name]['over_verified']}",
+            flush=True,
+        )
+    return found
 
+
+def budgets(count: int, seed: int, planned, plans: dict, peaks: dict) -> dict:
+    """How many of random budgets are exceeded."""
     rng = random.Random(seed)
-    asked = question("examples/shakespeare/model.nw", SMALL)
-    pool = options(asked)
-    low, high = min(o.peak for o in pool) / 0.95, max(o.peak for o in pool)
-    seen: dict[str, int] = {}
-    rows = []
-    for _ in range(count):
-        budget = int(rng.uniform(low, 1.1 * high))
-        planned = replace(asked, budget=budget, batch=0).answer()
-        text = planned.plan.to_json()
-        if text not in seen:
-            seen[text] = measured(asked, planned.plan)[0]
-        peak = seen[text]
-        row = {"budget": budget, "predicted": planned.report.peak, "compiled": peak}
-        if peak > budget:
-            _, held = verified(replace(asked, budget=budget, batch=0))
-            row |= {"verified": held.peak, "fits": held.fits}
-        rows.append(row)
-    over = sum(r["compiled"] > r["budget"] for r in rows)
-    still = sum(r.get("verified", 0) > r["budget"] for r in rows)
-    print(f"{count} compiled: {over} over the budget as predicted, {still} with --verify")
-    return {"over": over, "over_verified": still, "rows": rows}
+    low, high = min(o.peak for o in plans), max(o.peak for o in plans)
+    rooms = [int(rng.uniform(low, 1.1 * high)) for _ in range(count)]
+    over = dict.fromkeys(MARGINS, 0)
+    tried = dict.fromkeys(MARGINS, 0)
+    for room in rooms:
+        for margin in MARGINS:
+            option = best(plans, room * (1 - margin))
+            tried[margin] += option is not None
+            over[margin] += option is not None and peaks[option][0] > room
+    verified = [holding(room, planned, plans, peaks) for room in rooms]
+    return {
+        "tried": {str(m): n for m, n in tried.items()},
+        "over": {str(m): n for m, n in over.items()},
+        "over_verified": sum(v.fits and v.peak > r for v, r in zip(verified, rooms, strict=True)),
+        "refused": sum(not v.fits for v in verified),
+        "could": sum(
+            not v.fits and any(x <= r for x, _ in peaks.values())
+            for v, r in zip(verified, rooms, strict=True)
+        ),
+    }
+
+
+def holding(room: int, planned, plans: dict, peaks: dict):
+    """What `--verify` finds for a budget, of what has been compiled."""
+    by_text = {plans[o].to_json(): peaks[o] for o in plans}
+
+    def answer(short: int):
+        left = int(room * (1 - MARGIN)) - short
+        option = best(plans, left)
+        chosen = option or planned.options[0]
+        report = replace(planned.report, kept=())
+        return replace(planned, plan=plans[chosen], fits=option is not None, report=report)
+
+    return held(room, answer, lambda plan: by_text[plan.to_json()])[1]
 
 
 def commit() -> str:

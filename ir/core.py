@@ -345,6 +345,15 @@ class Module:
                     yield instance, variant, op
 
 
+def leading(module: Module) -> tuple[str, ...]:
+    """The free dims that lead the inputs: the batch."""
+    found: dict[str, None] = {}
+    for value in module.instances[0].variants[0].inputs:
+        if value.axes and value.axes[0]:
+            found.update(dict.fromkeys(value.axes[0][0].size.names))
+    return tuple(found)
+
+
 def join(path: str, name: str) -> str:
     """The path of a member: `join("gpt", "norm")` is `gpt.norm`."""
     return f"{path}.{name}" if path else name

@@ -84,7 +84,9 @@ def facts(
         "timeline": _timeline(report),
         "frontier": _frontier(points),
         "decisions": [_decision(d, report.kept, section) for section, d in _made(plan)],
-        "blocks": [_block(u, report, plan) for u in report.graph.units if u.kind == "repeat"],
+        "blocks": [
+            _block(u, report, plan) for u in report.graph.units if u.kind in ("repeat", "call")
+        ],
         "parameters": _parameters(module, report.graph),
     }
 
@@ -163,14 +165,16 @@ def _frontier(points: Sequence[Point]) -> Facts:
 
 
 def _made(plan: Plan) -> list[tuple[str, Decision]]:
-    return [(s, d) for s, d in plan.decisions() if s in ("remat", "loss_chunks", "roll")]
+    return [(s, d) for s, d in plan.decisions() if s in ("remat", "loss_chunks", "roll", "groups")]
 
 
 def _decision(decision: Decision, kept: Sequence[KeptValue], section: str) -> Facts:
     choice = str(decision.choice)
     return {
         "key": decision.key,
-        "choice": f"{choice} chunks" if section == "loss_chunks" else choice,
+        "choice": {"loss_chunks": f"{choice} chunks", "groups": f"groups of {choice}"}.get(
+            section, choice
+        ),
         "bytes": sum(k.bytes for k in kept if k.key == decision.key),
         "place": decision.place,
         "reason": decision.reason,

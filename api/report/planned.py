@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..driver import compile_module
-from ..planning import time_text
+from ..planned import time_text
 from .facts import Point, facts
 from .page import page
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...ir.core import Dim, Instance, Module, Op, Region, Value, Variant, join, walk
+from ...ir.core import Dim, Instance, Module, Op, Region, Value, Variant, join, leading, walk
 from ...ir.diagnostics import Diagnostic, InputError
 from ...ir.facts import known_values
 from ...ir.placement import value_rules, variable_rules
@@ -57,9 +57,8 @@ def build(
         raise InputError(
             [Diagnostic("size-unbound", f"a memory plan needs numbers, and {what} has none")]
         )
-    for value in module.instances[0].variants[0].inputs:
-        for name in value.axes[0][0].size.names if value.axes else ():
-            sizes[name] = max(1, dict(plan.sizes).get(name, sizes[name]) // plan.microbatches)
+    for name in leading(module):
+        sizes[name] = max(1, dict(plan.sizes).get(name, sizes[name]) // plan.microbatches)
     return _Builder(module, plan, sizes, frozenset(frozen), frozenset(apart)).build()
 
 

@@ -17,6 +17,7 @@ from ...ir.plan import Decision, Plan, decide
 from ..memory.graph import Graph, Unit, build
 from ..memory.model import MemoryReport, Training, predict
 from ..memory.units import kept_bytes
+from .advice import enough
 from .blocks import apart
 from .frontier import Point, frontier, point, stock
 from .milp import solved
@@ -149,14 +150,18 @@ def choose(
         if best.fits and best.chosen.again == 0:
             break
         other = _best(apply, replace(bare, microbatches=parts), training, device, budget, short)
-        enough = GAIN if not states else 1.0
-        if other.fits and (not best.fits or _time(other) < _time(best) * (1 - enough)):
+        gain = GAIN if not states else 1.0
+        if other.fits and (not best.fits or _time(other) < _time(best) * (1 - gain)):
             best = other
         elif best.fits:
             break
     if best.fits:
         return best
-    return replace(best, advice=tuple(_advice(best, training, batch)))
+    room = int(budget * (1 - MARGIN))
+    found = enough(apply, best.plan, training, best.report, room, batch)
+    return replace(
+        best, advice=(*found, f"a budget of {size_text(best.report.peak / (1 - MARGIN))}")
+    )
 
 
 def _time(planned: Planned) -> float:
@@ -402,24 +407,3 @@ def size_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
         count /= 1000
     raise AssertionError
-
-
-# Where nothing fits
-
-
-def _advice(planned: Planned, training: Training, batch: int) -> Iterable[str]:
-    """What would be enough, each by itself."""
-    peak, budget = planned.chosen.peak, int(planned.budget * (1 - MARGIN))
-    parts = dict(planned.report.components)
-    state = sum(parts.get(k, 0) for k in ("parameters", "optimizer", "averages", "model state"))
-    devices = max(2, -(-peak // budget))
-    yield (f"about {devices} times as many devices, with parameters and batch spread over all")
-    rest = peak - state
-    if batch > 1 and state < budget:
-        fitting = int(batch * (budget - state) / rest) if rest else batch
-        if fitting >= 1:
-            yield f"a batch of {fitting} instead of {batch}"
-    spared = parts.get("optimizer", 0) // 4
-    if training.optimizer[-1][0] in ("adam", "adamw") and peak - budget <= spared:
-        yield 'mu_dtype = "bfloat16" in [optimizer]'
-    yield f"a budget of {size_text(peak / (1 - MARGIN))}"
