@@ -104,6 +104,10 @@ FAULTS = {
         no_tail,
         ("div", "net", "", line("return part"), ["microbatch 2 of 2"], False),
     ),
+    "a running average": (
+        lambda net, batch: batch["size"].__setitem__(1, 1e25),
+        ("square", "power", "power", line("power <-"), ["microbatch 2 of 2"], False),
+    ),
     "a slope": (
         lambda net, batch: net["walk"]["rate"].fill(0),
         ("div", "net", "far", line("far = "), ["microbatch 1 of 2"], True),
