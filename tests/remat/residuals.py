@@ -35,12 +35,12 @@ def emitted(module: Module, plan: Plan) -> ModuleType:
     return made
 
 
-def loaded(text: str) -> Module:
+def loaded(text: str, **sizes: Any) -> Module:
     """The module of a model's text."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.nw"
         path.write_text(text)
-        return nw.load(path).module
+        return nw.load(path, **sizes).module
 
 
 def bodies(module: Module) -> list[str]:
