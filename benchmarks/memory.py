@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,6 +53,8 @@ class Config:
         batch: what free dims are.
         optimizer: of optax, with options.
         mesh: `""`, or the name of a placement in `MESHES`.
+        keeps: of a planned one, the share of named values that blocks keep, and of what draw; all
+            else is made again. Negative for no plan.
     """
 
     model: str
@@ -62,16 +64,21 @@ class Config:
     microbatches: int = 1
     optimizer: tuple[str, tuple[tuple[str, Any], ...]] = ("adamw", ())
     mesh: str = ""
+    keeps: tuple[float, int] = (-1, 0)
 
     @property
     def name(self) -> str:
         """Short, and unique."""
         sizes = dict(self.sizes)
         batch = "x".join(str(n) for _, n in self.batch)
-        text = json.dumps(asdict(self), sort_keys=True)
+        table = asdict(self)
+        if self.keeps[0] < 0:
+            del table["keeps"]
+        text = json.dumps(table, sort_keys=True)
         parts = [self.model, f"L{sizes['L']}", f"D{sizes['D']}", batch, self.precision]
         parts += [f"m{self.microbatches}"] if self.microbatches > 1 else []
         parts += [self.optimizer[0], *([self.mesh] if self.mesh else [])]
+        parts += [f"keeps{self.keeps[0]:.0%}"] if self.keeps[0] >= 0 else []
         return "-".join(parts) + "-" + hashlib.sha256(text.encode()).hexdigest()[:4]
 
 
@@ -135,6 +142,36 @@ def _config(rng: random.Random, model: str) -> Config:
     return Config(model, items(sizes), items(batch), precision, microbatches, optimizer, mesh)
 
 
+def planned(count: int, seed: int) -> list[Config]:
+    """The first of the same that lie on one device, with blocks that run again."""
+    single = [c for c in configs(10 * count, seed) if not c.mesh][:count]
+    shares = (0.0, 0.2, 0.5)
+    return [replace(c, keeps=(shares[i % 3], i)) for i, c in enumerate(single)]
+
+
+def remat_of(config: Config):
+    """Decisions to run all blocks again, but for values that are drawn."""
+    from netwright.driver import pipeline
+    from netwright.ir.plan import Decision, Plan, decide
+    from netwright.passes.remat import candidates
+
+    module = module_of(config)
+    line = pipeline()
+    line.passes = line.passes[:1]
+    blocks = {
+        f"{i.path}.{op['child']}".lstrip(".") for i, _, op in module.walk() if op.name == "repeat"
+    }
+    share, draw = config.keeps
+    rng = random.Random(draw)
+    inside = (
+        f"{path}/{label}"
+        for path, label in candidates(line.run(module, Plan()))
+        if any(path == b or path.startswith(f"{b}.") for b in blocks)
+    )
+    saves = [Decision(key, "save") for key in inside if rng.random() < share]
+    return decide((), *(Decision(b, "recompute") for b in sorted(blocks)), *saves)
+
+
 def plan_of(config: Config):
     """The plan of a configuration."""
     from netwright.ir.plan import Mesh, Plan, Precision
@@ -151,6 +188,7 @@ def plan_of(config: Config):
         mesh=mesh,
         microbatches=config.microbatches,
         precision=Precision(config.precision),
+        remat=remat_of(config) if config.keeps[0] >= 0 else (),
     )
 
 
@@ -362,10 +400,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--measure", action="store_true", help="compile what is not measured yet")
     parser.add_argument("--tpu", action="store_true", help="compiled by libtpu, if it is installed")
+    parser.add_argument("--planned", action="store_true", help="with blocks that run again")
     parser.add_argument("--worst", type=int, default=10, help="how many rows are shown")
     parser.add_argument("names", nargs="*", help="parts of names of configurations")
     args = parser.parse_args()
     wanted = tpu_configs() if args.tpu else configs(args.count, args.seed)
+    if args.planned:
+        wanted = planned(args.count, args.seed)
     wanted = [c for c in wanted if not args.names or any(n in c.name for n in args.names)]
     if args.measure:
         measure_all(wanted, measure_tpu if args.tpu else measure)
@@ -375,7 +416,7 @@ def main() -> None:
     show(found, modes, args.worst)
     if not args.names:
         table = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        table["tpu" if args.tpu else "cpu"] = {
+        table["tpu" if args.tpu else "planned" if args.planned else "cpu"] = {
             "commit": commit(),
             "seed": args.seed,
             "count": len(found),
