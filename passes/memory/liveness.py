@@ -10,6 +10,10 @@ measurements behind them):
 - Products of a gradient with respect to weights come last: until then the cotangents of what the
   weights made stay alive.
 - What a loop kept is read from its stack by a slice; a product has the slice written out.
+- Each of the two gradients of a product of values has the cotangent written out as it needs it.
+- What runs again for the gradient of a weight alone is written at the end, with that gradient, and
+  what it is made of stays alive till then; so it is for gradients of biases and scales.
+- What is drawn again stands in memory as 64 bits a number.
 """
 
 from __future__ import annotations
@@ -160,6 +164,7 @@ class Walk:
         loops: what inner loops take, by position of their unit.
         spread: whether arrays lie on a mesh.
         summed: whether gradients of microbatches are summed.
+        again: of a backward pass, the ops that run again in it; None where all have run before.
     """
 
     def __init__(
@@ -168,12 +173,15 @@ class Walk:
         loops: dict[int, LoopCost],
         spread: bool = False,
         summed: bool = False,
+        again: frozenset[int] | None = None,
     ):
+        self.again = again
         self.unit, self.loops, self.spread, self.summed = unit, loops, spread, summed
         self.program = Program()
         self.at: dict[int, Buffers] = {}  # by root: what has to be alive to read it
         self.written: dict[int, int] = {}  # by root: the buffer that holds it
         self.stacks: dict[int, int] = {}
+        self.late: set[int] = set()  # roots that are written only where gradients of weights are
         self.users = self._users()
 
     def _users(self) -> dict[int, list[Node]]:
@@ -227,10 +235,25 @@ class Walk:
         elif node.op == "cross_entropy":
             self._loss_forward(node, reads)
             return
+        elif self.again is not None and node.op in EXPENSIVE and len(node.internals) > 1:
+            # What is expensive in it is written, and its result made of that where it is read.
+            made = program.step(f"{self.name(node)}: within", reads, node.bytes)
+            assert made is not None
+            self.at[node.id] = reads | {made}
+            self.late.add(node.id)
+            return
         elif node.op == "softmax" or not fuses(node) or wanted or self._needs_writing(node):
             made = program.step("~" + self.name(node), reads, node.bytes)
+        elif node.family == "random" and self.again is not None:
+            # Drawn again, 64 bits a number stand in memory until the gradient is through.
+            made = program.step(f"{self.name(node)}: bits", (), 8 * count(node))
+            assert made is not None
+            self.at[node.id] = reads | {made}
+            return
         else:
             self.at[node.id] = reads
+            if any(is_product(u) for u in self.users.get(node.id, ())):
+                self.late.add(node.id)
             return
         assert made is not None
         self.at[node.id] = frozenset((made,))
@@ -250,18 +273,20 @@ class Walk:
 
     def _needs_writing(self, node: Node) -> bool:
         users = self.users.get(node.id, [])
-        if any(is_product(u) or u.unit is not None for u in users):
+        runs = [u for u in users if self.again is None or u.first in self.again]
+        if any(is_product(u) or u.unit is not None for u in runs):
             return True
         number = len(users) + sum(1 for u in users if node.differentiated and u.keeps)
         return node.op in EXPENSIVE and number > 1
 
     def _operands(self, node: Node, ids: Iterable[int]) -> int:
-        """Bytes of operands that a product has written out for itself: slices of stacks."""
+        """Bytes of operands that a product has written out for itself: slices of stacks, and what
+        runs again for this gradient alone."""
         values = self.unit.values
         return sum(
             values[i].bytes
             for i in dict.fromkeys(self.root(i) for i in ids)
-            if not self.at.get(i)
+            if (not self.at.get(i) or i in self.late)
             and values[i].kind != "const"
             and self.unit.kind in ("repeat", "scan")
         )
@@ -342,11 +367,15 @@ class Walk:
             return
         kept = self.reads(node.keeps)
         if is_product(node):
-            cotangent = self._written(name, node, cotangent)
+            laid = 0  # what each gradient of a product of two values has written for itself alone
+            if len(wanted) > 1 and not any(values[i].stored for i in wanted):
+                laid = node.bytes
+            else:
+                cotangent = self._written(name, node, cotangent)
             for id in wanted:
                 operand = values[id]
                 others = [i for i in node.keeps if self.root(i) != id]
-                scratch = self._operands(node, others)
+                scratch = self._operands(node, others) + laid
                 reads = cotangent | self.reads(others)
                 if operand.stored:  # a parameter; its gradient is added up in float32
                     size = operand.bytes * 4 // BYTES[operand.dtype]
@@ -373,7 +402,11 @@ class Walk:
         for id in wanted:
             operand = values[id]
             if operand.kind == "param":
-                self._gradient(f"∂{operand.key}", reads, operand.bytes, 0)
+                gradient = (f"∂{operand.key}", reads, operand.bytes, 0)
+                if self.again is None:
+                    self._gradient(*gradient)
+                else:
+                    later.append(gradient)
             else:
                 found.setdefault(id, []).append(reads)
 
@@ -408,6 +441,11 @@ class Walk:
             if values[id].differentiated and values[id].kind != "param":
                 made = program.step("~" + f"∂{self.name(values[id])}", reads, values[id].bytes)
                 found.setdefault(id, []).append(frozenset((made,)) if made is not None else NONE)
+
+
+def count(node: Node) -> int:
+    """How many numbers a value has."""
+    return node.bytes // BYTES[node.dtype]
 
 
 def is_product(node: Node) -> bool:

@@ -19,9 +19,9 @@ from ...ir.hardware import Hardware
 from ...ir.placement import stack, variable_rules
 from ...ir.plan import Plan
 from .graph import Graph, Unit, backward, build, residuals, shared
-from .liveness import LoopCost, Program, Walk
+from .liveness import LoopCost, Program, Walk, count
 from .optimizer import Stored, state_bytes
-from .units import Choice, kept_bytes
+from .units import Choice, Node, kept_bytes
 
 if TYPE_CHECKING:
     from ...ir.recipe import Recipe
@@ -195,6 +195,12 @@ def predict(
     return _Model(module, plan, training, graph, choices or {}).report(hardware)
 
 
+def _counters(ops: Iterable[Node]) -> int:
+    """Bytes of what random numbers are made of, beside their keys: the two halves of the number of
+    each. They are the same in all copies, so that XLA makes them before the loop, once a shape."""
+    return 8 * sum({count(v) for v in ops if v.family == "random"})
+
+
 def _alive(program: Program, live: Mapping[int, int]) -> tuple[tuple[str, int], ...]:
     """Names and bytes of what lives in a step, the largest first."""
     found = [
@@ -261,7 +267,9 @@ class _Model:
         forward = Walk(unit, self.costs, self.spread)
         forward.outside(unit.arguments)
         forward.forward([v.id for v in values], unit.results)
-        back = Walk(unit, self.costs, self.spread)
+        back = Walk(
+            unit, self.costs, self.spread, again=None if saved is None else frozenset(again)
+        )
         back.outside(unit.arguments)
         back.outside(v.id for v in values if v.kind in ("param", "state", "const"))
         back.outside(at_hand)
@@ -279,6 +287,8 @@ class _Model:
         worst = _alive(back.program, live)
         stored = sum(v.stored for v in values if v.kind == "param" and v.differentiated)
         stacks, passing = each * unit.copies, carry_bytes + moving
+        if unit.kind != "call":
+            passing += _counters(v for v in values if v.id in again)
         if unit.group:
             # What goes from group to group stays; one group has its stacks, and slices of its own.
             dealt = sum(values[unit.arguments[p]].bytes for p in unit.dealt)
