@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 PLAIN_SECONDS = 5.0  # between two lines about steps
+SPEED_SECONDS = 2.0  # of steps, over which a speed is told
 
 
 class Plain:
@@ -17,6 +19,8 @@ class Plain:
     def __init__(self, last: int, unit: str):
         self._first, self._last, self._unit = 0, last, unit
         self._began = self._printed = 0.0
+        self._recent: deque[tuple[float, float]] = deque()  # seconds and units of steps
+        self._seconds = self._units = 0.0  # theirs together
 
     def note(self, text: str) -> None:
         """Something that happened."""
@@ -29,29 +33,43 @@ class Plain:
     def begin(self, first: int) -> None:
         """Steps begin now, after step `first`: time runs from here."""
         self._first, self._began = first, time.perf_counter()
+        self._recent.clear()
+        self._seconds = self._units = 0.0
 
     def step(self, row: Mapping[str, Any]) -> None:
         """A step is done; `row` is its row in metrics.jsonl."""
+        figures = self.figures(row)
         now = time.perf_counter()
         if row["step"] == self._last or now - self._printed >= PLAIN_SECONDS or not self._printed:
             self._printed = now
             step = f"step {row['step']:>{len(str(self._last))}} / {self._last}"
-            self.note("   ".join([step, *self._figures(row)]))
+            self.note("   ".join([step, *figures]))
 
     def close(self) -> None:
         """No more steps."""
 
-    def _figures(self, row: Mapping[str, Any]) -> list[str]:
+    def figures(self, row: Mapping[str, Any]) -> list[str]:
+        """What is told of a step, the next one after the last that was asked for."""
+        self._count(row)
         figures = [
             "skipped" if row["skipped"] else f"loss {row['loss']:.4f}",
-            f"{row[self._unit + '_per_second']:,.0f} {self._unit}/s",
+            f"{self._units / self._seconds:,.0f} {self._unit}/s",
         ]
-        left = self._last - row["step"]
-        if left:
+        left, passed = self._last - row["step"], time.perf_counter() - self._began
+        if left and passed >= 1:  # the first steps say little
             # over the whole run so far, so that evaluations and checkpoints are counted in
-            each = (time.perf_counter() - self._began) / (row["step"] - self._first)
+            each = passed / (row["step"] - self._first)
             figures.append(f"{duration(each * left)} left")
         return figures
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        """Keep the last steps, of which together a speed is told: single ones differ much."""
+        new = row["seconds"], row[f"{self._unit}_per_second"] * row["seconds"]
+        self._recent.append(new)
+        self._seconds, self._units = self._seconds + new[0], self._units + new[1]
+        while self._seconds > SPEED_SECONDS and len(self._recent) > 1:
+            seconds, units = self._recent.popleft()
+            self._seconds, self._units = self._seconds - seconds, self._units - units
 
 
 class Live(Plain):
@@ -85,7 +103,7 @@ class Live(Plain):
         self._bar.start()
 
     def step(self, row: Mapping[str, Any]) -> None:
-        figures = "   ".join(self._figures(row))
+        figures = "   ".join(self.figures(row))
         self._bar.update(self._task, completed=row["step"], figures=figures)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from netwright.runtime.progress import Plain
 from netwright.runtime.summary import read, summarise
 
 ROWS = [
@@ -53,3 +54,14 @@ def test_nothing_yet(tmp_path):
     assert summarise([]).lines() == [] and summarise([]).goodput == 0
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "seconds": 1.0}\n[1]\n{"step": 2, "se')
     assert read(tmp_path / "metrics.jsonl") == [{"step": 1, "seconds": 1.0}]
+
+
+def test_a_speed_is_that_of_the_last_seconds():
+    show = Plain(1000, "tokens")
+    show.begin(0)
+    told = []
+    for step in range(1, 9):
+        row = {"step": step, "skipped": 0, "loss": 1.0, "seconds": 0.5}
+        told.append(show.figures({**row, "tokens_per_second": 100.0 * step}))
+    assert told[0] == ["loss 1.0000", "100 tokens/s"]  # and not how long still: too early to say
+    assert told[-1][1] == "650 tokens/s"  # of steps 5 to 8
