@@ -50,6 +50,9 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
         lines.append(
             f"batch   in {plan.microbatches} microbatches of {question.batch // plan.microbatches}"
         )
+    for decision in plan.groups:
+        if "/" in decision.key:
+            lines.append(f"loop    {decision.key}: {decision.reason}")
     for decision in plan.loss_chunks:
         lines.append(f"loss    {decision.key} in {decision.choice} parts: {decision.reason}")
     if verified:

@@ -3,7 +3,7 @@ is extrapolated, in which memory is linear under `lax.scan`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from typing import TYPE_CHECKING
@@ -99,14 +99,27 @@ def measured(
     question: Question, plan: Plan, target: str = "cpu"
 ) -> tuple[int, tuple[tuple[str, int], ...]]:
     """The compiled peak of a plan, and the depths that it was extrapolated to."""
-    deep = _depths(question, plan)
-    shallow = {name: SHALLOW * step for name, (_, step) in deep.items()}
-    more = [{**shallow, name: (SHALLOW + 1) * step} for name, (_, step) in deep.items()]
-    found = peaks([_job(question, plan, d) for d in (shallow, *more)], target)
-    total = found[0]
-    for peak, (count, step) in zip(found[1:], deep.values(), strict=True):
-        total += (count // step - SHALLOW) * (peak - found[0])
-    return total, tuple((name, count) for name, (count, _) in deep.items())
+    return measured_all(question, [plan], target)[0]
+
+
+def measured_all(
+    question: Question, plans: Sequence[Plan], target: str = "cpu"
+) -> list[tuple[int, tuple[tuple[str, int], ...]]]:
+    """The same of several plans, compiled by one process."""
+    depths = [_depths(question, plan) for plan in plans]
+    jobs = []
+    for plan, deep in zip(plans, depths, strict=True):
+        shallow = {name: SHALLOW * step for name, (_, step) in deep.items()}
+        more = [{**shallow, name: (SHALLOW + 1) * step} for name, (_, step) in deep.items()]
+        jobs += [_job(question, plan, d) for d in (shallow, *more)]
+    found = iter(peaks(jobs, target))
+    rows = []
+    for deep in depths:
+        total = least = next(found)
+        for count, step in deep.values():
+            total += (count // step - SHALLOW) * (next(found) - least)
+        rows.append((total, tuple((name, count) for name, (count, _) in deep.items())))
+    return rows
 
 
 def _depths(question: Question, plan: Plan) -> dict[str, tuple[int, int]]:

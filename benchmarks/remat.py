@@ -10,7 +10,7 @@ With `--compile N`, every plan of small models of the gallery is compiled, once;
 between the least peak and the largest tell how many plans exceed them when nothing is looked at but
 the prediction, with several margins, and with `--verify`. The result is a file of its own.
 
-    python benchmarks/remat.py [--budgets 200] [--compile 0] [--seed 1]
+    python benchmarks/remat.py [--budgets 200] [--compile 0 [--models NAME...]] [--seed 1]
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from netwright import planning
 from netwright.ir.hardware import hardware
 from netwright.passes.planner.choose import MARGIN, with_decisions
-from netwright.verifying import held, measured
+from netwright.verifying import held, measured_all
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results/remat.json"
@@ -102,12 +102,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--budgets", type=int, default=200)
     parser.add_argument("--compile", type=int, default=0)
+    parser.add_argument("--models", nargs="*", choices=SMALL, default=list(SMALL))
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if args.compile:
-        table = {"commit": commit(), "seed": args.seed, "count": args.compile}
-        table["models"] = compiled(args.compile, args.seed)
-        COMPILED.write_text(json.dumps(table, indent=1) + "\n")
+        compiled(args.compile, args.seed, args.models)
         return
     found: dict = {"commit": commit(), "seed": args.seed, "models": {}}
     for name, (path, sizes) in MODELS.items():
@@ -147,15 +146,17 @@ def random_budgets(count: int, seed: int) -> dict:
     return {"count": count, "rises": rises, "worse": worse}
 
 
-def compiled(count: int, seed: int) -> dict:
+def compiled(count: int, seed: int, names: list[str]) -> None:
     """What XLA takes for the plans of budgets, without looking and with `--verify`."""
     found: dict = {}
-    for name, (path, sizes) in SMALL.items():
+    table = {"commit": commit(), "seed": seed, "count": count, "models": found}
+    for name in names:
+        path, sizes = SMALL[name]
         start = time.perf_counter()
         asked = replace(question(path, sizes), device=hardware("cpu"), budget=1 << 60, batch=0)
         planned = asked.answer()
         plans = {o: with_decisions(planned.plan, planned.blocks, o) for o in planned.options}
-        peaks = {o: measured(asked, p) for o, p in plans.items()}
+        peaks = dict(zip(plans, measured_all(asked, list(plans.values())), strict=True))
         rows = sorted((o.peak, peaks[o][0], o.name) for o in plans)
         found[name] = {"sizes": sizes, "plans": rows, **budgets(count, seed, planned, plans, peaks)}
         errors = sorted(p / x - 1 for p, x, _ in rows)
@@ -165,7 +166,7 @@ def compiled(count: int, seed: int) -> dict:
             f"with --verify {found[name]['over_verified']}",
             flush=True,
         )
-    return found
+        COMPILED.write_text(json.dumps(table, indent=1) + "\n")
 
 
 def budgets(count: int, seed: int, planned, plans: dict, peaks: dict) -> dict:

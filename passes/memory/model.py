@@ -434,7 +434,7 @@ class _Model:
 
     def work(self) -> tuple[int, int, int]:
         """Operations of a step, those of them done again, and bytes moved."""
-        times = self.times()
+        times = self.graph.times()
         flops = again = traffic = 0
         for index, unit in enumerate(self.graph.units):
             for node in unit.values:
@@ -451,13 +451,3 @@ class _Model:
                 traffic += times[index] * more.traffic
         parts = self.plan.microbatches
         return (flops + again) * parts, again * parts, traffic * parts
-
-    def times(self) -> list[int]:
-        """How often each unit runs in the forward pass of a microbatch."""
-        times = [0] * len(self.graph.units)
-        times[0] = 1
-        for index, unit in enumerate(self.graph.units):
-            for node in unit.values:
-                if node.unit is not None and node.first == node.id:
-                    times[node.unit] += times[index] * self.graph.units[node.unit].copies
-        return times

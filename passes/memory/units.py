@@ -147,6 +147,15 @@ class Graph:
     units: tuple[Unit, ...]
     sizes: tuple[tuple[str, int], ...]
 
+    def times(self) -> list[int]:
+        """How often each unit runs in the forward pass of a microbatch."""
+        times = [1] + [0] * (len(self.units) - 1)
+        for index, unit in enumerate(self.units):
+            for node in unit.values:
+                if node.unit is not None and node.first == node.id:
+                    times[node.unit] += times[index] * self.units[node.unit].copies
+        return times
+
     def unit(self, path: str, kind: str = "repeat") -> Unit:
         """The unit of a repeat at a path; KeyError if there is none."""
         for found in self.units:

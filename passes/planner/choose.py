@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 from ...ir.core import Module
 from ...ir.hardware import Hardware
-from ...ir.plan import Decision, Plan, decide
+from ...ir.plan import Decision, Decisions, Plan, decide
 from ..memory.graph import Graph, Unit, build
 from ..memory.model import MemoryReport, Training, predict
 from ..memory.units import kept_bytes
+from ..remat import group_sizes, loop_keys
 from .advice import enough
 from .blocks import apart
 from .frontier import Point, frontier, point, stock
@@ -140,12 +141,15 @@ def choose(
         reason = "whole it would take much of the peak; its parts are made again one by one"
         cut = replace(plan, remat=(), groups=(), loss_chunks=(Decision(key, LOSS_PARTS, reason),))
         other = _best(apply, cut, training, device, budget, short)
-        if (other.fits, -_time(other)) > (best.fits, -_time(best)) or (
-            not best.fits and other.report.peak < best.report.peak
-        ):
-            best = other
+        best = _better(best, other)
+    for groups in _loops(apply(best.plan), best.plan):
+        if best.fits and best.chosen.again == 0:
+            break
+        bare = replace(best.plan, remat=(), groups=groups)
+        best = _better(best, _best(apply, bare, training, device, budget, short))
     states = any(v.writes for i in apply(plan).instances for v in i.variants)
-    bare = replace(best.plan, remat=(), groups=())
+    steps = tuple(d for d in best.plan.groups if "/" in d.key)
+    bare = replace(best.plan, remat=(), groups=steps)
     for parts in _more(plan.microbatches, batch):
         if best.fits and best.chosen.again == 0:
             break
@@ -155,6 +159,8 @@ def choose(
             best = other
         elif best.fits:
             break
+        elif other.report.peak < best.report.peak:
+            best = other
     if best.fits:
         return best
     room = int(budget * (1 - MARGIN))
@@ -162,6 +168,36 @@ def choose(
     return replace(
         best, advice=(*found, f"a budget of {size_text(best.report.peak / (1 - MARGIN))}")
     )
+
+
+def _better(a: Planned, b: Planned) -> Planned:
+    """The one that fits, or else takes less memory; of two that fit the one with less time."""
+    if a.fits != b.fits:
+        return a if a.fits else b
+    if a.fits:
+        return b if _time(b) < _time(a) else a
+    return b if b.report.peak < a.report.peak else a
+
+
+def _loops(module: Module, plan: Plan) -> Iterable[Decisions]:
+    """Ways to run the steps of all loops inside of layers again: each by itself, or in groups of
+    about the root of their number, of which so many stay as are made again at a time."""
+    sizes = {**dict(module.sizes), **dict(plan.sizes)}
+    loops = {}
+    for instance, _, op in module.walk():
+        if op.name == "scan" and op["carry"] and not op.get("parts"):
+            count = op["along"].size.evaluate(sizes)
+            found = group_sizes(count, op.name)
+            if found:
+                loops[loop_keys(instance, op)[0]] = (count, found)
+    for root in (True, False) if loops else ():
+        made = []
+        for key, (count, found) in loops.items():
+            size = min(found, key=lambda n: n + count / n) if root else 1
+            what = "each step runs again" if size == 1 else f"groups of {size} run again"
+            why = f"of {count} steps {what}: only what it is handed stays"
+            made.append(Decision(key, size, why))
+        yield decide((), *made)
 
 
 def _time(planned: Planned) -> float:
@@ -196,6 +232,14 @@ def _best(
     report = measure.report(chosen.points)
     seconds = measure.seconds()
     return Planned(made, report, budget, device, bool(fitting), seconds, chosen, options, blocks)
+
+
+def _steps_again(unit: Unit, device: Hardware) -> float:
+    """Seconds of second runs of one step of a loop, as the plan has it already."""
+    if unit.saved is None and not unit.group:
+        return 0.0
+    asked = problem(unit, device)
+    return asked.forward if unit.group else asked.outcome(()).seconds
 
 
 def worth(options: Iterable[Option]) -> tuple[Option, ...]:
@@ -240,11 +284,9 @@ class _Measure:
         whole = self.graph(self.calls)
         self.blocks = tuple(_blocks(whole, device))
         self.again = sum(
-            unit.copies * problem(unit, device).outcome(()).seconds
-            if unit.saved is not None
-            else unit.copies * problem(unit, device).forward
-            for unit in whole.units
-            if unit.kind == "scan" and (unit.saved is not None or unit.group)
+            times * _steps_again(unit, device)
+            for unit, times in zip(whole.units, whole.times(), strict=True)
+            if unit.kind == "scan"
         )
 
     def graph(self, calls: frozenset[str]) -> Graph:
@@ -354,7 +396,7 @@ def with_decisions(plan: Plan, blocks: tuple[Block, ...], option: Option) -> Pla
             groups.append(_group(block, found))
         if found.choice.keys is not None:
             made += _decisions(block, found)
-    return replace(plan, remat=decide((), *made), groups=decide((), *groups))
+    return replace(plan, remat=decide((), *made), groups=decide(plan.groups, *groups))
 
 
 def _group(block: Block, found: Point) -> Decision:
