@@ -123,7 +123,7 @@ def _in_words(c: dict[str, Any]) -> tuple[str, str]:
     from .formats import shown
 
     if c["problem"]:
-        return (c["problem"], "")
+        return (c["problem"].partition(" (")[0], "")  # the rest is for verify to say
     metrics = ", ".join(f"{shown((name,))} {value:.4f}" for name, value in c["evaluation"].items())
     pinned = ", pinned" if c["pinned"] else ""
     return (f"format {c['format']}, {c['leaves']} arrays{pinned}", metrics)
