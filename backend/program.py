@@ -196,6 +196,7 @@ read, change and run.
     python train.py                        # trains; the run is kept in run/
     python train.py --resume               # goes on where it was stopped
     python train.py evaluate               # the newest checkpoint on the held-out data
+    python train.py diagnose               # what went wrong in a step that was not finite
 {sample}
 | file | what it holds |
 |---|---|

@@ -9,6 +9,7 @@ with Saver(folder, keep=Keep(last=3)) as saver:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,7 +100,8 @@ class Saver:
         """Tell the processes that save with this one that it will not save this step."""
         if self._group.count > 1:
             _, hidden = commit.places(self._folder, step, self._group.attempt)
-            hidden.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # then they wait until they lose patience
+                hidden.mkdir(parents=True, exist_ok=True)
             together.give_up(hidden, self._group)
 
     def finished(self) -> list[Saved]:
