@@ -59,6 +59,7 @@ def write(kind: str, data: Path) -> None:
         (data / "cmudict.txt").write_text("be\tB IY\nto\tT UW\n" * 10)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", INPUTS)
 def test_each_kind(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -169,6 +169,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", FOUND)
 def test_what_lies_there_is_told(case, tmp_path):
     files, inputs, wanted, left = FOUND[case]
