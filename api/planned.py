@@ -119,7 +119,7 @@ def _block(plan: Plan, block: Block, point: Point, most: int) -> list[str]:
             lines.append(f"  in groups of {decision.choice}: {decision.reason}")
     kept = _kept(block, point)
     for candidate in kept[:most]:
-        host = "on the host: " if candidate.key in point.choice.offloaded else ""
+        host = "host: " if candidate.key in point.choice.offloaded else ""
         said = host + table[candidate.key].reason
         lines.append(f"  {_name(block, candidate.key):<24} {said:<52} {candidate.place}".rstrip())
     if len(kept) > most:

@@ -429,13 +429,11 @@ def _decisions(block: Block, found: Point) -> Iterable[Decision]:
             why = f"{size}, spares {spared:.1%} of the block's time"
             yield Decision(key, "save", why, candidate.place)
         elif key in gone:
-            why = (
-                f"{size} to the host and back in {candidate.moving / whole:.1%} of the block's time"
-            )
+            why = f"{size}, moved in {candidate.moving / whole:.1%} of the block's time"
             if not candidate.given:
                 without = asked.outcome(kept, gone - {key})
                 instead = without.seconds - each.seconds + candidate.moving
-                why += f", made again it were {instead / whole:.1%}"
+                why += f", not made again in {instead / whole:.1%}"
             yield Decision(key, "offload", why, candidate.place)
 
 
