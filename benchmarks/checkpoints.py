@@ -260,7 +260,8 @@ def main() -> int:
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
     rows = {"commit": commit, "megabytes": given.megabytes, "times": given.times}
-    result = {**rows, "seconds": medians, "host_memory": share}
+    load = round(os.getloadavg()[0], 1)
+    result = {**rows, "load_average": load, "seconds": medians, "host_memory": share}
     given.out.mkdir(exist_ok=True)
     (given.out / "checkpoints.json").write_text(json.dumps(result, indent=1) + "\n")
     return 0
