@@ -64,7 +64,14 @@ def point(problem: Problem, choice: Choice, policy: str = "") -> Point:
 def stock(unit: Unit, problem: Problem) -> tuple[Point, ...]:
     """The stock policies as points."""
     every = {**policies(unit, problem), "everything_saveable": Choice()}
-    return tuple(point(problem, choice, name) for name, choice in every.items())
+    return tuple(point(problem, lean(problem, choice), name) for name, choice in every.items())
+
+
+def lean(problem: Problem, choice: Choice) -> Choice:
+    """A choice without what the backward pass does not read, and JAX so does not keep."""
+    if choice.keys is None:
+        return choice
+    return replace(choice, keys=problem.outcome(choice.keys, choice.offloaded).read)
 
 
 def frontier(
@@ -85,9 +92,10 @@ def frontier(
     seen = {p.choice for p in pool}
     for index in range(points + 1):
         found = search.best(least + (most - least) * index // points)
-        if found is not None and Choice(*found) not in seen:
-            seen.add(Choice(*found))
-            pool.append(point(problem, Choice(*found)))
+        choice = None if found is None else lean(problem, Choice(*found))
+        if choice is not None and choice not in seen:
+            seen.add(choice)
+            pool.append(point(problem, choice))
     alone = [p.choice for p in undominated(pool) if not p.choice.offloaded]
     if unit.kind == "repeat":
         sizes = group_sizes(problem.copies, unit.kind)

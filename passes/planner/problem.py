@@ -83,12 +83,14 @@ class Outcome:
         saved: bytes kept on the device in one copy, beside what it is given.
         peak: bytes at the worst time: what all copies keep, and what one copy makes in passing.
         again: the ops that run again, by their times.
+        read: keys of what is kept that the backward pass reads.
     """
 
     seconds: float
     saved: int
     peak: int
     again: tuple[int, ...]
+    read: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,14 @@ class Problem:
         held = [c for c in self.candidates if c.key in chosen]
         gone = [c for c in self.candidates if c.key in away]
         have = {v for c in (*held, *gone) for v in c.values}
+        used: set[int] = set()
         made = {make.time: make for make in self.makes}
         since: dict[int, int] = {}  # op → the time from which what it makes is there again
 
         def need(time: int, value: int) -> None:
-            if value not in have:
+            if value in have:
+                used.add(value)
+            else:
                 run(time, self.maker[value])
 
         def run(time: int, op: int) -> None:
@@ -160,7 +165,8 @@ class Problem:
         again = tuple(sorted(since))
         saved = sum(c.bytes for c in held) - sum(c.bytes for c in gone if c.given)
         seconds = sum(made[op].seconds for op in again) + sum(c.moving for c in gone)
-        return Outcome(seconds, saved, peak, again)
+        read = frozenset(c.key for c in held if used.intersection(c.values))
+        return Outcome(seconds, saved, peak, again, read)
 
     def held(self, candidate: Candidate, time: int) -> int:
         """The bytes that keeping a candidate takes when the backward pass is at a time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 
 import jax
 import netwright as nw
-import numpy as np
-from jax._src.ad_checkpoint import saved_residuals
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from netwright import driver
 from netwright.backend.model import ModelWriter
@@ -98,6 +95,29 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
                     yield from _equations(inner)
 
 
+def origin(jaxpr: Any, var: Any) -> tuple[str, str]:
+    """What gives a variable, also from within loops: ("name", …), else what it is instead."""
+    if hasattr(var, "val") or var.aval.size <= 1:
+        return "small", ""
+    for eqn in jaxpr.eqns:
+        if var not in eqn.outvars:
+            continue
+        primitive, inner = eqn.primitive.name, eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+        if primitive == "name":
+            return "name", eqn.params["name"]
+        if primitive in ("reduce_precision", "device_put"):
+            return origin(jaxpr, eqn.invars[eqn.outvars.index(var)])
+        inner = getattr(inner, "jaxpr", inner)
+        if not hasattr(inner, "eqns"):
+            return "made", f"{var.aval.str_short()} of {primitive}"
+        there = inner.outvars[eqn.outvars.index(var)]
+        found = origin(inner, there)
+        if found[0] == "given" and primitive != "scan":
+            return origin(jaxpr, eqn.invars[inner.invars.index(there)])
+        return found
+    return "given", ""
+
+
 def kept(eqn: Any) -> tuple[set[str], list[str]]:
     """The names that the gradient of a body keeps, and what else that is no argument."""
     inner = eqn.params["jaxpr"]
@@ -105,14 +125,10 @@ def kept(eqn: Any) -> tuple[set[str], list[str]]:
     policy = eqn.params["policy"]
     again = jax.checkpoint(lambda *a: function(*a), policy=policy)
     shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in inner.invars]
-    names, others = set(), []
-    for aval, said in saved_residuals(again, *shapes):
-        found = re.search(r"named '([^']*)'", said)
-        if found:
-            names.add(found[1])
-        elif "argument" not in said and np.prod(aval.shape) > 1:
-            others.append(f"{aval.str_short()} {said}")
-    return names, others
+    traced, (_, back) = jax.make_jaxpr(lambda *a: jax.vjp(again, *a), return_shape=True)(*shapes)
+    outputs = traced.jaxpr.outvars
+    found = [origin(traced.jaxpr, v) for v in outputs[len(outputs) - len(jax.tree.leaves(back)) :]]
+    return {n for what, n in found if what == "name"}, [n for what, n in found if what == "made"]
 
 
 def named(eqn: Any) -> set[str]:

@@ -6,13 +6,15 @@ import jax
 import netwright as nw
 import numpy as np
 import pytest
-from netwright import driver
+from netwright import driver, planning
+from netwright.compiled import peaks
 from netwright.ir.core import walk
 from netwright.ir.diagnostics import InputError
 from netwright.ir.plan import Decision, Mesh, Plan, Precision
 from netwright.ir.text import parse, show
 from netwright.passes.chunk import chunkable
 from netwright.passes.manager import Pipeline
+from netwright.verifying import _job
 from programs import EXAMPLES
 from residuals import emitted, loaded
 
@@ -119,3 +121,15 @@ def test_what_is_read_whole_is_refused():
     assert chunkable(
         simplified(loaded(READ.replace("mean[B, S, V](square(logits))", "0.0"))), Plan()
     )
+
+
+@pytest.mark.slow
+def test_the_plan_cuts_the_logits_and_the_peak_falls():
+    """A small version of `benchmarks/logits.py`."""
+    sizes = {"L": 2, "D": 32, "G": 2, "V": 4000, "Ctx": 64, "drop": 0.0, "B": 8, "S": 64}
+    asked = planning.of_model(GALLERY / "gpt2.nw", sizes, "16MB", optimizer="adam")
+    planned = asked.answer()
+    assert planned.fits and [d.key for d in planned.plan.loss_chunks] == ["/logits"]
+    whole, parts = peaks([_job(asked, plan, {}) for plan in (asked.plan, planned.plan)])
+    assert parts <= 0.6 * whole and parts <= asked.budget
+    assert planned.report.peak == pytest.approx(parts, rel=0.1)
