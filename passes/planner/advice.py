@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import prod
 
 from ...ir.core import Module, leading
 from ...ir.plan import Plan
@@ -38,9 +39,10 @@ def enough(
     if plan.mesh.size() > 1:
         many = f"about {devices} times as many devices"
     yield f"{many}, with parameters and batch spread over all"
-    parts = plan.microbatches
+    names, axes = leading(apply(plan)), dict(plan.mesh.axes)
+    along = {a for name, spread in plan.mesh.values if name in names for a in spread}
+    parts = plan.microbatches * prod(axes[a] for a in along)  # that divide every batch
     if batch // parts > 1:
-        names = leading(apply(plan))
 
         def smaller(size: int) -> Plan:
             sizes = tuple((n, size * parts if n in names else s) for n, s in plan.sizes)

@@ -90,10 +90,17 @@ def frontier(
     least = min(least, problem.outcome((), given).peak)
     most = problem.outcome(c.key for c in problem.candidates if not c.given).peak
     seen = {p.choice for p in pool}
-    for index in range(points + 1):
-        found = search.best(least + (most - least) * index // points)
-        choice = None if found is None else lean(problem, Choice(*found))
-        if choice is not None and choice not in seen:
+    fits = most + 1  # the peak of what was found last, which is best down to that
+    for index in reversed(range(points + 1)):
+        room = least + (most - least) * index // points
+        if fits <= room:
+            continue
+        found = search.best(room)
+        if found is None:
+            continue
+        fits = problem.outcome(*found).peak
+        choice = lean(problem, Choice(*found))
+        if choice not in seen:
             seen.add(choice)
             pool.append(point(problem, choice))
     alone = [p.choice for p in undominated(pool) if not p.choice.offloaded]
