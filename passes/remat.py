@@ -238,7 +238,9 @@ def _group_problems(module: Module, plan: Plan) -> Iterator[Diagnostic]:
             if size not in possible:
                 good = ", ".join(map(str, possible)) or "none"
                 facts = (f"it has {count} copies; sizes that divide them evenly: {good}",)
-                yield Diagnostic("plan-groups", f"{what}: groups must be equal", facts=facts)
+                yield Diagnostic(
+                    "plan-groups", f"{what}: it takes several groups that are equal", facts=facts
+                )
 
 
 def group_sizes(copies: int, kind: str) -> tuple[int, ...]:

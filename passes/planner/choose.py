@@ -25,8 +25,7 @@ from .milp import solved
 from .problem import Problem, problem
 
 MARGIN = 0.12
-"""Of the budget, left free where nothing is compiled: for small models with recomputed blocks the
-model of memory was 11 to 12 % low."""
+"""Of the budget, left free where nothing is compiled (`docs/remat.md` says what was measured)."""
 
 GAIN = 0.1
 """Of the step's time, that more microbatches must save to be taken unasked. Where layers have
