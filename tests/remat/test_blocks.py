@@ -18,7 +18,7 @@ from programs import EXAMPLES
 
 GALLERY = EXAMPLES / "gallery"
 MODELS = {
-    "resnet18": {"Y": 32, "X": 32, "W": 8, "B": 128},
+    "resnet50": {"B": 32},
     "lstm_lm": {"H": 64, "L": 3, "V": 100, "B": 4, "S": 256},
     "gru_seq2seq": {"V": 64, "W": 64, "E": 32, "H": 32, "B": 8, "S": 64, "T": 64},
 }
