@@ -225,11 +225,13 @@ def claim_size(
     elif not claim.holds({}):
         must = {"Divides": "a multiple of", "AtLeast": "at least"}.get(type(claim).__name__, "")
         a, b = (claim.a, claim.divisor) if hasattr(claim, "divisor") else (claim.a, claim.b)
+        name, size = list(pairs.items())[-1] if pairs else ("", None)
         body.shared.error(
             "size-mismatch" if not must else "size-impossible",
             f"{a} must be {must}{' ' if must else ''}{b}, because {reason}",
             span,
             facts=_sizes(pairs) if pairs else (),
+            help=f"dims: {name} = {a}" if not must and size == b else "",
         )
 
 

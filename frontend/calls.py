@@ -14,7 +14,7 @@ from .constants import Mistake, OpRef, is_constant, plain
 from .masking import call_masked
 from .options import allowed, fitting
 from .reading import Many, Val
-from .wording import assigned, corrected, count, meant, spoken, written
+from .wording import assigned, corrected, count, meant, spoken, without, written
 
 if TYPE_CHECKING:
     from .values import Values
@@ -151,7 +151,8 @@ def _bind(
             f"{name} takes {count(most, 'argument') if most else 'no arguments'}",
             positional[0].span,
             facts=(shape,),
-            help=_as_keyword(body, definition, positional),
+            help=_as_keyword(body, definition, positional)
+            or without(shared.diagnostics, node, len(node.arguments) - len(positional)),
         )
     for keyword in node.keywords:
         if keyword.name in given:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -234,7 +236,9 @@ def _root(shared: Elaboration, ref: LayerRef, alone: bool = False) -> BuiltVaria
         dims: list[Dim] = []
         for name in argument.type.dims:
             if isinstance(name, tree.Dots):
-                dots = dots or (root.new_dim("N", shared.free_size("N")),)
+                if dots is None:
+                    rest = _unused("N", {*ref.file.dims, *root.bound})
+                    dots = (root.new_dim("..." if alone else rest, shared.free_size(rest)),)
                 dims += dots
                 continue
             try:
@@ -284,6 +288,12 @@ def _root_dim(root: InstanceBuilder, parameter: DimParameter, alone: bool) -> No
         size = root.shared.free_size(name)
     root.bound[name] = root.new_dim(name, size)
     root.outside[name] = None
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """The name, or the first with a number behind it, that is not taken."""
+    numbered = (f"{name}{number}" for number in itertools.count(2))
+    return next(n for n in itertools.chain((name,), numbered) if n not in taken)
 
 
 def _root_option(root: InstanceBuilder, argument: tree.Argument) -> None:

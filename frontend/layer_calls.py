@@ -16,7 +16,7 @@ from .matching import Matcher
 from .reading import Many, Val
 from .uses import instance
 from .variants import elaborate_variant
-from .wording import corrected, count, listed, meant, written
+from .wording import corrected, count, listed, meant, without, written
 
 if TYPE_CHECKING:
     from .values import Values
@@ -219,6 +219,7 @@ def _arguments(
             node.arguments[len(values)].span,
             places=(Place(child.layer.span, "declared here"),),
             facts=(f"it takes {listed(a.name for a in values)}",) if values else (),
+            help=without(body.shared.diagnostics, node, len(values)),
         )
     for argument, expression in zip(values, node.arguments, strict=False):
         given[argument.name] = (body.single(body.expr(expression), expression), expression)

@@ -13,7 +13,7 @@ from .brackets import claim_size
 from .constants import Mistake
 from .instances import BuiltVariant, InstanceBuilder
 from .shared import Pending
-from .wording import type_text
+from .wording import type_text, wrapped
 
 if TYPE_CHECKING:
     from .values import Values
@@ -58,6 +58,13 @@ class Matcher:
             return None
         found = inst.find_dim(origin[1])
         return found if isinstance(found, Dim) and found.size == dim.size else None
+
+    def _expanded(self, name: str, node: tree.Expr) -> str:
+        """The line with an argument that lacks a dim of the caller spread over it."""
+        if not isinstance(self.body.instance.find_dim(name, self.body.declared), Dim):
+            return ""
+        line = wrapped(self.body.shared.diagnostics, node.span, f"expand[{name}](")
+        return f"{line}    # if it is the same at every {name}" if line else ""
 
     def outside_dims(self, argument: tree.Argument) -> tuple[Dim, ...]:
         """The caller's dims of an argument that is given as a constant."""
@@ -113,6 +120,7 @@ class Matcher:
                     f"which is {self.body.shown(id)}",
                     node.span,
                     places=place,
+                    help=self._expanded(wanted, node),
                 )
             left.remove(outer)
             dim = child.bound.get(name.id)

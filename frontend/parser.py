@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from lark import Lark
@@ -36,13 +36,20 @@ def parse(text: str, file: str, diagnostics: Diagnostics) -> tree.File | None:
     """
     text = text.removeprefix("\ufeff")
     diagnostics.sources[file] = text
+    parsed, found = _parsed(text, file)
+    for diagnostic in found:
+        diagnostics.add(diagnostic)
+    return parsed
+
+
+@lru_cache(maxsize=32)
+def _parsed(text: str, file: str) -> tuple[tree.File | None, tuple[Diagnostic, ...]]:
+    """The tree, or the mistakes; a process that reads many models reads a chapter once."""
     mine = _Sink()
     parsed = None
     with suppress(Unreadable):
         parsed = _Parser(text, file, mine).file(read(text, file, mine))
-    for diagnostic in mine.found:
-        diagnostics.add(diagnostic)
-    return None if mine.found else parsed
+    return (None if mine.found else parsed), tuple(mine.found)
 
 
 class _Sink(Diagnostics):

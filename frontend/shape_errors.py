@@ -118,10 +118,24 @@ def _suggestion(body: Values, error: ShapeError, name: str, operands, node, word
         return ""
     if error.code == "dim-in-one-operand" and isinstance(node, tree.Call):
         return _dot(body, operands, node, texts)
+    if error.code == "dim-not-there" and isinstance(node, tree.Call):
+        return _there(body, error, operands, node)
     family = lookup(name).family
     if error.code == "dims-do-not-align" and family in ("arithmetic", "pointwise"):
         return _expand(body, name, operands, node, words, texts)
     return ""
+
+
+def _there(body: Values, error: ShapeError, operands, node: tree.Call) -> str:
+    """The call over those of its dims that the operand has, or over the only one that it has."""
+    dims = [d.name for d in body.order_of(operands[error.operand or 0])]
+    items = node.dims or ()
+    if not items or any(i.right or i.value or not isinstance(i.left, tree.Name) for i in items):
+        return ""
+    kept = [i.left.id for i in items if i.left.id in dims]
+    span = items[0].span.to(items[-1].span)
+    fixed = corrected(body.shared.diagnostics, span, ", ".join(kept or dims[-1:]))
+    return fixed if kept or len(dims) == 1 or not fixed else f"{fixed}    # it has {listed(dims)}"
 
 
 def _dot(body: Values, operands, node: tree.Call, texts: list[str]) -> str:

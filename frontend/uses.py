@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.core import Child, Dim, Region, Type, Variable
-from ..ir.diagnostics import Place
+from ..ir.diagnostics import Place, Span
 from ..ir.size import Size
 from . import tree
 from .constants import Enough, LayerRef, Mistake
@@ -160,6 +160,18 @@ def _bind_dims(parent: InstanceBuilder, child: InstanceBuilder, ref: LayerRef, n
     child.forget()
 
 
+def _fewer_arrows(parent: InstanceBuilder, items, item: tree.Item, arrows) -> str:
+    """The line of a use without the arrow that is one too many."""
+    diagnostics = parent.shared.diagnostics
+    if len(items) > 1:
+        before = items[max(items.index(item) - 1, 0)].span
+        at = Span(before.file, before.line, before.end_column, item.span.line, item.span.end_column)
+        return corrected(diagnostics, at, "") if items.index(item) else ""
+    span = item.span
+    whole = Span(span.file, span.line, span.column - 1, span.line, span.end_column + 1)
+    return corrected(diagnostics, whole, "") if written(diagnostics, whole)[:1] == "[" else ""
+
+
 def _given_dims(
     parent: InstanceBuilder, layer: tree.Layer, parameters: list[DimParameter], items
 ) -> dict[str, tuple[tree.Expr, bool]]:
@@ -179,6 +191,7 @@ def _given_dims(
                     else f"{layer.name} takes no arrow between its brackets",
                     item.span,
                     places=(Place(layer.span, "declared here"),),
+                    help=_fewer_arrows(parent, items, item, arrows),
                 )
             to = arrows[position]
             position += 1

@@ -234,6 +234,8 @@ def _lacks(body: Body, promise: tree.Result, value: Val, fact: str, left, missin
     for a in left:
         if not help and any(a.name == b.name for b in missing):
             facts.append(f"there are two dims {a.name}, of sizes {a.size} and others")
+    if not help:
+        help = corrected(body.shared.diagnostics, promise.type.span, body.shown(value.id))
     again = f" and has {listed(d.name for d in left)} instead" if left else ""
     return body.shared.error(
         "dim-missing",

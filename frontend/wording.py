@@ -65,6 +65,15 @@ def meant(
     return f"did you mean {close[0]}?"
 
 
+def without(diagnostics: Diagnostics, call: tree.Call, keep: int) -> str:
+    """The line of a call with its first arguments only; "" where that makes no sense."""
+    if not keep or call.keywords:
+        return ""
+    first, end = call.arguments[keep - 1].span, call.arguments[-1].span
+    at = Span(first.file, first.line, first.end_column, end.end_line, end.end_column)
+    return corrected(diagnostics, at, "")
+
+
 def count(n: int, what: str) -> str:
     """A number of things: `one name`, `3 names`."""
     return f"{'one' if n == 1 else n} {what}{'' if n == 1 else 's'}"

@@ -148,17 +148,17 @@ def python(at: Stumble) -> Diagnostic | None:
     if at.type() != "PYTHON":
         return None
     word = str(at.word)
-    if word in ("True", "False", "None"):
-        return at.say(
-            "python-word",
-            f"`{word}` is written `{word.lower()}`",
-            help=at.fixed(at.index, at.index, word.lower()),
-        )
     if at.expected == {"NAME"} or at.type(1) == "EQUALS":
         return at.say(
             "keyword-name",
             f"`{word}` cannot be a name: it is a keyword of Python",
             help=at.fixed(at.index, at.index, word + "_"),
+        )
+    if word in ("True", "False", "None"):
+        return at.say(
+            "python-word",
+            f"`{word}` is written `{word.lower()}`",
+            help=at.fixed(at.index, at.index, word.lower()),
         )
     if word == "as" and at.kind == "IMPORT":
         return at.say(

@@ -14,6 +14,7 @@ import inspect
 import itertools
 import math
 import random
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from netwright.ir.plan import Plan, Precision
 from netwright.passes.check import check
 
 PRODUCT = 6  # up to so many combinations are all tried; of more, enough to cover every pair
+FEW, TRIES = 20, 300  # tries at a choice: with care, and in all while none makes sense
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class Layer:
         results: the types of what it gives, `"[B, S, F]"`.
         reference: (case, params, state, inputs) -> results, or (results, state) of a layer that
             has state. Params and state are those of the layer; several results are a tuple.
-        dims: the brackets of its use, `"[D -> F]"`; "" for none.
+        dims: the brackets of its use, `"[D -> F, Rank = {Rank}]"`; "" for none. An item in which
+            an option stands in braces is left out where that is None.
         options: what each may be, as it is written; the first is what a model gets that says
             nothing, and is then left out. An option that begins with a capital is the size of a
             dim, one that is named like an argument says whether it is given, and `train` whether
             the layer runs in training.
+        alias: of dims that a use may leave out: what then stands for them in types.
         always: options that have no default, and so are always written.
         sizes: of dims; `SIZES` has others.
         draw: (rng, shape) -> an input, for those that are not just normal numbers, or ints below
@@ -87,6 +91,7 @@ class Layer:
     dims: str = ""
     options: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     always: Sequence[str] = ()
+    alias: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     draw: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     params: Callable[..., Any] | None = None
@@ -102,52 +107,63 @@ SIZES = {"B": 2, "S": 4, "D": 6, "F": 8, "V": 7}
 
 def choices(layer: Layer) -> list[dict[str, Any]]:
     """Choices of options in which every value of every pair of options meets."""
-    options = {name: tuple(values) for name, values in layer.options.items()}
-    if math.prod(map(len, options.values())) <= 1000:
-        every = (dict(zip(options, c, strict=True)) for c in itertools.product(*options.values()))
-        product = [c for c in every if layer.valid(_meant(c))]
+    names, values = list(layer.options), [tuple(v) for v in layer.options.values()]
+    places = range(len(names))
+
+    def named(choice: Sequence[int]) -> dict[str, Any]:
+        return {names[i]: values[i][choice[i]] for i in places}
+
+    def fine(choice: Sequence[int]) -> bool:
+        return layer.valid(_meant(named(choice)))
+
+    if math.prod(map(len, values)) <= 1000:
+        product = [c for c in itertools.product(*(range(len(v)) for v in values)) if fine(c)]
         if len(product) <= PRODUCT:
-            return product
-    left = {
-        pair
-        for a, b in itertools.combinations(options, 2)
-        for pair in itertools.product([(a, v) for v in options[a]], [(b, v) for v in options[b]])
-    }
-    found: list[dict[str, Any]] = []
-    rng = random.Random(0)
-    while left:  # a pair that has not met, and what makes most others meet; a few tries at each
-        pair = min(left, key=repr)
-        tries = [
-            c for _ in range(20) if layer.valid(_meant(c := _around(pair, options, left, rng)))
-        ]
-        best = max(tries, key=lambda c: len(_pairs(c) & left), default=None)
-        left -= {pair} if best is None else _pairs(best)
-        found += [best] if best is not None else []
+            return [named(choice) for choice in product]
+    every = [
+        (i, a, j, b)
+        for i, j in itertools.combinations(places, 2)
+        for a, b in itertools.product(range(len(values[i])), range(len(values[j])))
+    ]
+    left, found, rng = set(every), [], random.Random(0)
+    for pair in every:  # one that has not met, and what makes most others meet; a few tries at each
+        if pair not in left:
+            continue
+        tries: list[list[int]] = []
+        for number in range(TRIES):
+            if number >= FEW and tries:
+                break
+            choice = _around(pair, values, left, rng, greedy=number < FEW)
+            tries += [choice] if fine(choice) else []
+        if tries:
+            best = max(tries, key=lambda c: len(_pairs(c) & left))
+            left -= _pairs(best)
+            found.append(named(best))
+        left.discard(pair)
     return found
 
 
-def _around(
-    pair, options: dict[str, tuple], left: set[tuple], rng: random.Random
-) -> dict[str, Any]:
-    """A choice with two options as told, the others such that many pairs meet."""
-    chosen = dict(pair)
-    for name in rng.sample(sorted(options), len(options)):
-        if name not in chosen:
-            value = max(
-                rng.sample(options[name], len(options[name])),
-                key=lambda v: sum(_pair(options, (name, v), o) in left for o in chosen.items()),
-            )
-            chosen[name] = value
-    return {name: chosen[name] for name in options}
+def _around(pair, values, left: set[tuple], rng: random.Random, greedy: bool) -> list[int]:
+    """A choice with two options as told, the others such that many pairs meet, or anyhow."""
+    i, a, j, b = pair
+    chosen = {i: a, j: b}
+    for k in rng.sample(range(len(values)), len(values)):
+        if k in chosen:
+            continue
+        tries = rng.sample(range(len(values[k])), len(values[k]))
+        chosen[k] = max(tries, key=lambda v: _new(k, v, chosen, left)) if greedy else tries[0]
+    return [chosen[k] for k in range(len(values))]
 
 
-def _pair(options: dict[str, tuple], *two: tuple[str, Any]) -> tuple:
-    order = list(options)
-    return tuple(sorted(two, key=lambda item: order.index(item[0])))
+def _new(k: int, value: int, chosen: Mapping[int, int], left: set[tuple]) -> int:
+    """How many pairs meet for the first time if option k has a value."""
+    return sum(
+        ((i, v, k, value) if i < k else (k, value, i, v)) in left for i, v in chosen.items()
+    )
 
 
-def _pairs(choice: dict[str, Any]) -> set[tuple]:
-    return set(itertools.combinations(choice.items(), 2))
+def _pairs(choice: Sequence[int]) -> set[tuple]:
+    return {(i, a, j, b) for (i, a), (j, b) in itertools.combinations(enumerate(choice), 2)}
 
 
 def _meant(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,24 +186,34 @@ def _value(written: Any) -> Any:
 def model_text(layer: Layer, choice: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
     """The model in which a layer is used with a choice of options, and its sizes."""
     sizes = {**SIZES, **layer.sizes}
-    options = []
-    for name, written in choice.items():
-        if name[0].isupper():
-            sizes[name] = int(written)
-        elif name in layer.arguments or name == "train":
-            continue
-        elif name in layer.always or written != layer.options[name][0]:
-            options.append(f"{name} = {written}")
+    sizes |= {n: int(v) for n, v in choice.items() if n[0].isupper() and str(v).isdecimal()}
+    left = {n: other for n, other in layer.alias.items() if choice.get(n) is None}
+    sizes |= {name: sizes[other] for name, other in left.items() if other in sizes}
+    options = [
+        f"{name} = {written}"
+        for name, written in choice.items()
+        if not (name[0].isupper() or name in layer.arguments or name == "train")
+        and (name in layer.always or written != layer.options[name][0])
+    ]
+
+    def typed(type_: str) -> str:
+        return re.sub(r"[A-Z]\w*", lambda word: left.get(word[0], word[0]), type_)
+
+    items = [
+        item
+        for item in layer.dims.strip("[]").split(", ")
+        if item and not any(choice[name] is None for name in re.findall(r"{(\w+)}", item))
+    ]
+    use = layer.name + (f"[{', '.join(items)}]" if items else "").replace("{", "").replace("}", "")
+    use += f"({', '.join(options)})" if options else ""
     arguments = [n for n in layer.arguments if choice.get(n, True)]
-    typed = [f"{n}: {layer.arguments[n]}" for n in arguments]
-    chapter = layer.name.split(".")[0]
-    use = f"{layer.name}{layer.dims}" + (f"({', '.join(options)})" if options else "")
     first = next(iter(layer.arguments), "")
     call = ", ".join(n if n == first else f"{n} = {n}" for n in arguments)
+    takes = ", ".join(f"{n}: {typed(layer.arguments[n])}" for n in arguments)
     body = [line.format(use=use) for line in layer.body]
-    lines = [f"import {name}" for name in dict.fromkeys((chapter, *layer.imports))]
+    lines = [f"import {name}" for name in dict.fromkeys((layer.name.split(".")[0], *layer.imports))]
     lines += ["dims:", f"    {', '.join(f'{n} = {s}' for n, s in sizes.items())}"]
-    lines += [f"model Case({', '.join(typed)}) -> {layer.results}:"]
+    lines += [f"model Case({takes}) -> {typed(layer.results)}:"]
     lines += [f"    {line}" for line in body or (f"use it = {use}", f"return it({call})")]
     return "\n".join(lines) + "\n", sizes
 

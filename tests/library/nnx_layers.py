@@ -177,4 +177,10 @@ def in_steps(query, key, value, mask=None, dtype=None, **_):
     return jnp.einsum("...hqk,...khd->...qhd", weights, value)
 
 
-NNX = Namespace()
+class Plain(Namespace):
+    """The same with an LSTM whose gates have a dense layer each."""
+
+    OptimizedLSTMCell = Namespace.LSTMCell
+
+
+NNX, PLAIN = Namespace(), Plain()

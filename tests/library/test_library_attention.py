@@ -113,7 +113,7 @@ def buckets(queries, keys, count, distance, both):
     return found
 
 
-def rms(x, params):
+def rms(params, x):
     return x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * params["scale"]
 
 
@@ -122,7 +122,8 @@ def formula(case, params, state, inputs):
     options = case.options
     q, k, v = projected(case, params, inputs)
     if options["norm"]:
-        q, k = rms(q, params["query_norm"]), rms(k, params["key_norm"])
+        norm = rms if "RMS" in options["norm"] else flax_layers.layer_norm
+        q, k = norm(params["query_norm"], q), norm(params["key_norm"], k)
     if options["rotary"]:
         more = {"base": 100.0, "fraction": 0.5, "interleaved": True}
         more = more if "interleaved" in options["rotary"] else {}
@@ -167,7 +168,7 @@ def rotary(case, params, state, inputs):
     if scaling == "ntk":
         base *= factor ** (size / (size - 2))
     rate = base ** (-np.arange(0, size, 2) / size)
-    if factor != 1.0 and scaling != "ntk":
+    if scaling not in (None, "ntk"):
         rate = slowed(rate, options, size)
     done = turned(x, options["base"], options["fraction"], options["interleaved"], rate)
     if scaling == "yarn":  # what is rotated is longer
@@ -177,7 +178,7 @@ def rotary(case, params, state, inputs):
 
 def slowed(rate, options, size):
     """Rates divided by the factor: all, or slow ones."""
-    scaling = options["scaling"] or ("linear" if options["context"] is None else "llama3")
+    scaling = options["scaling"]
     high = options["high"] or {"yarn": 32.0}.get(scaling, 4.0)
     options = {**options, "high": high}
     if scaling == "linear":
@@ -242,15 +243,6 @@ BIAS = "attention.RelativeBias(buckets = 8, distance = 6)"
 ONE_WAY = "attention.RelativeBias(buckets = 8, distance = 6, both = false)"
 
 
-def scaled_as_told(options):
-    """Whether the options of `Rotary` go together."""
-    unbounded = (options["context"], options["low"], options["high"]) == (None, 1, None)
-    if options["factor"] == 1.0:
-        return unbounded and options["scaling"] is None
-    by_turns = options["scaling"] in ("llama3", "yarn")
-    return options["context"] is not None if by_turns else options["scaling"] is None or unbounded
-
-
 NO, YES = ("false", "true"), ("true", "false")
 OPTIONS = {
     "live": (False, True),
@@ -263,7 +255,7 @@ OPTIONS = {
     "sink": NO,
     "rotary": ("none", "attention.Rotary", TURN),
     "relative": ("none", "attention.ALiBi", BIAS, ONE_WAY),
-    "norm": ("none", "norm.RMSNorm"),
+    "norm": ("none", "norm.RMSNorm", "norm.LayerNorm(bias = false)"),
     "rate": ("0.0", "0.5"),
     "biased": YES,
     "key_biased": ("biased", "false"),
@@ -272,6 +264,9 @@ OPTIONS = {
     "query_init": ("init", "normal(0.02)"),
     "out_init": ("init", "normal(0.02)"),
     "bias_init": ("zeros", "normal(0.02)"),
+    "R": (None, 2),
+    "T": (5, None),
+    "E": (5, None),
 }
 FEW = {n: OPTIONS[n] for n in ("live", "where", "causal", "cap", "sink", "relative")}
 ONCE = {"scale": "1 / sqrt(K)", "window": "none", "norm": "none", "rotary": "none"}
@@ -284,9 +279,10 @@ def every_option(options, **more):
         {**SELF, "live": "bool[B, T]", **MASK, "bias": "[B, G, R, S, T]"},
         "[B, S, D]",
         formula,
-        dims="[R = R, T = T, E = E]",
+        dims="[R = {R}, T = {T}, E = {E}]",
+        alias={"T": "S", "E": "D"},
         options={**{name: (value,) for name, value in ONCE.items()}, "bias": (False,), **options},
-        sizes=SIZES,
+        sizes={**SIZES, "R": 1},
         draw={"where": sees_none},
         imports=("norm",),
         **more,
@@ -327,7 +323,10 @@ LAYERS = [
         draw={"where": sees_one},
         double=1e-5,  # JAX's attention takes its softmax in float32
     ),
-    every_option(FEW, valid=lambda options: all(options[name] for name in FEW if name != "causal")),
+    every_option(
+        {**FEW, "R": (2,), "T": (4,), "E": (6,)},
+        valid=lambda options: all(options[name] for name in FEW if name != "causal"),
+    ),
     Layer(
         "attention.Rotary",
         {"x": "[B, S, G, K]"},
@@ -338,13 +337,13 @@ LAYERS = [
             "fraction": ("1.0", "0.5"),
             "interleaved": NO,
             "factor": ("1.0", "4.0"),
-            "context": ("none", "20"),
+            "context": ("8192", "20"),
             "low": ("1.0", "0.5"),
             "high": ("none", "3.0"),
             "scaling": ("none", "linear", "ntk", "llama3", "yarn"),
         },
         sizes={**SIZES, "K": 8},
-        valid=scaled_as_told,
+        valid=lambda options: options["factor"] == 1.0 or options["scaling"] is not None,
     ),
     Layer(
         "attention.ALiBi",
@@ -365,6 +364,14 @@ LAYERS = [
 ]
 
 
+def in_one_array(options):
+    """Where the keys are the queries, an array of both would have S twice."""
+    return options["T"] is not None or not (options["where"] or options["bias"])
+
+
+PAIRS = every_option(OPTIONS, valid=in_one_array)
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_equals_its_reference(layer, equal):
@@ -373,7 +380,7 @@ def test_equals_its_reference(layer, equal):
 
 @pytest.mark.slow
 def test_every_pair_of_options_of_attention(equal):
-    equal(every_option(OPTIONS))
+    equal(PAIRS)
 
 
 @pytest.mark.parametrize("options", ["", "sink = true", "cap = 2.0, rate = 0.1"])

@@ -83,7 +83,7 @@ def named_glu(act):
 def lora(case, params, state, inputs):
     """Hu et al. 2022, section 4.1: W x + alpha / r * B A x."""
     base = dense(params["base"], inputs["x"])
-    scale = case.options["alpha"] / case.sizes["R"]
+    scale = case.options["alpha"] / case.sizes["Rank"]
     return base + scale * jnp.dot(jnp.dot(inputs["x"], params["a"]), params["b"])
 
 
@@ -98,7 +98,8 @@ MORE = {
     "out_init": ("init", "normal(0.02)"),
     "bias_init": BIASES,
 }
-NAMED = {"bias": ("false", "true"), "rate": ("0.0", "0.5"), "init": KERNELS}
+NO = ("false", "true")
+NAMED = {"bias": NO, "rate": ("0.0", "0.5"), "init": KERNELS}
 LAYERS = [
     Layer(
         "core.Linear",
@@ -116,27 +117,19 @@ LAYERS = [
         options={"init": ("variance_scaling", "normal(0.02)")},
         body=("use it = {use}", "return dot[D](it(ids), it.table)"),
     ),
-    Layer("core.MLP", X, "[B, S, D]", mlp, options={"act": tuple(ACTS), "bias": ("true", "false")}),
     Layer(
         "core.MLP",
         X,
         "[B, S, D]",
         mlp,
-        options={"act": ("gelu", "relu"), "bias": ("true", "false"), **MORE},
+        options={"act": tuple(ACTS), "bias": ("true", "false"), **MORE},
     ),
     Layer(
         "core.GLU",
         X,
         "[B, S, D]",
         glu,
-        options={"act": ("sigmoid", "gelu", "silu", "tanh"), "bias": NAMED["bias"]},
-    ),
-    Layer(
-        "core.GLU",
-        X,
-        "[B, S, D]",
-        glu,
-        options={"act": ("sigmoid", "relu"), "bias": NAMED["bias"], **MORE},
+        options={"act": ("sigmoid", "gelu", "silu", "tanh", "relu"), "bias": NO, **MORE},
     ),
     Layer("core.SwiGLU", X, "[B, S, D]", named_glu("silu"), options=NAMED),
     Layer("core.GeGLU", X, "[B, S, D]", named_glu("gelu"), options=NAMED),
@@ -146,12 +139,13 @@ LAYERS = [
         X,
         "[B, S, F]",
         lora,
-        dims="[D -> F, Rank = R]",
+        dims="[D -> F, Rank = {Rank}]",
         options={
             "base": ("core.Linear", "core.Linear(bias = false)"),
             "alpha": ("16.0", "4.0"),
-            "R": (1, 3),
+            "Rank": (None, 1, 3),
         },
+        sizes={"Rank": 8},
     ),
     Layer("core.PReLU", X, "[B, S, D]", prelu, options={"slope": ("0.01", "0.3")}),
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 import flax_layers
@@ -17,7 +19,7 @@ import test_library_recurrent
 import test_library_vision
 from flax import nnx
 from library_cases import Emitted, Layer, module_of
-from nnx_layers import NNX, fill
+from nnx_layers import NNX, PLAIN, fill
 
 CHAPTERS = {
     "core": test_library_core,
@@ -63,10 +65,11 @@ def spectral_norm(case, params, state, inputs):
 
 
 def lora(case, params, state, inputs):
-    scale = case.options["alpha"] / case.sizes["R"]
+    rank = case.sizes["Rank"]
+    scale = case.options["alpha"] / rank
     base = linear_of(case, params["base"])
     layer = nnx.LoRA(
-        case.sizes["D"], case.sizes["R"], case.sizes["F"], base_module=base, rngs=nnx.Rngs(0)
+        case.sizes["D"], rank, case.sizes["F"], base_module=base, rngs=nnx.Rngs(0)
     )
     fill(layer, {"lora_a": params["a"] * scale, "lora_b": params["b"]})
     return layer(inputs["x"])
@@ -75,20 +78,26 @@ def lora(case, params, state, inputs):
 OWN = {"norm.WeightNorm": weight_norm, "norm.SpectralNorm": spectral_norm, "core.LoRA": lora}
 
 
-FEW = {
-    "stride": (1, 2, "(2, 1)"),
-    "pad": ("same", "valid", "circular", 1),
-    "dilation": (1, 2),
-    "groups": (1, 2),
-    "K": (3,),
-}
+# Options that NNX has no part in: how parameters begin, and which dims a use names.
+OURS = ("init", "bias_init", "recurrent_init", "To", "Zo", "Yo", "Xo", "K", "Kz", "Ky", "Kx", "State")
 
 
-def behind(chapter, reference):
+def shared(layer: Layer) -> dict[str, Sequence[Any]]:
+    """The options of a layer that NNX has, too."""
+    options = {n: values[:1] if n in OURS else values for n, values in layer.options.items()}
+    if "groups" in options:
+        options["groups"] = (1, 2)
+    return options
+
+
+def behind(chapter, reference, namespace=NNX):
     """A reference that is made of NNX where it is made of Linen."""
 
     def found(*given):
-        with patch.object(chapter, "nn", NNX, create=True), patch.object(flax_layers, "nn", NNX):
+        with (
+            patch.object(chapter, "nn", namespace, create=True),
+            patch.object(flax_layers, "nn", namespace),
+        ):
             return reference(*given)
 
     return found
@@ -102,7 +111,9 @@ def same_as_linen() -> list[Layer]:
             "LayerNorm", "RMSNorm", "BatchNorm", "GroupNorm", "InstanceNorm", "WeightNorm",
             "SpectralNorm",
         ),
-        "vision": ("Conv", "ConvTranspose"),
+        "vision": (
+            "Conv1d", "Conv", "Conv3d", "ConvTranspose1d", "ConvTranspose", "ConvTranspose3d",
+        ),
         "recurrent": ("RNN", "LSTM", "GRU"),
     }  # fmt: skip
     found = []
@@ -111,12 +122,10 @@ def same_as_linen() -> list[Layer]:
             if layer.name.split(".")[1] in wanted:
                 own = OWN.get(layer.name)
                 reference = own or behind(CHAPTERS[chapter], layer.reference)
-                few = FEW if chapter == "vision" else {}
-                options = {  # how parameters begin is not NNX's affair
-                    name: values[:1] if name in ("init", "bias_init", "recurrent_init") else values
-                    for name, values in {**layer.options, **few}.items()
-                }
-                found.append(replace(layer, reference=reference, options=options))
+                found.append(replace(layer, reference=reference, options=shared(layer)))
+                if layer.name == "recurrent.LSTM":
+                    reference = behind(CHAPTERS[chapter], layer.reference, PLAIN)
+                    found.append(replace(found[-1], reference=reference))
     for layer in test_library_attention.LAYERS:
         if layer.reference is test_library_attention.multi_head:
             reference = behind(test_library_attention, layer.reference)
@@ -179,17 +188,20 @@ FAST = ("core.PReLU", "core.dot-as-LinearGeneral", "core.dot-as-Einsum")
 
 def marked(layer: Layer):
     marks = [] if layer.name in FAST else [pytest.mark.slow]
-    return pytest.param(layer, id=layer.name, marks=marks)
+    return pytest.param(layer, id=layer.name, marks=[*marks, pytest.mark.xdist_group(group(layer))])
+
+
+def group(layer: Layer) -> str:
+    """Where each op of its chapter is compiled, once for both libraries of Flax."""
+    chapter = layer.name.split(".")[0]
+    return f"library-{'core' if chapter == 'norm' else chapter}"
 
 
 LAYERS = [without_scaled_state(layer) for layer in same_as_linen()]
 
 
 @pytest.mark.parametrize("layer", [marked(layer) for layer in (*LINES, *LAYERS)])
-def test_equals_nnx(layer, equal, request):
-    heavy = layer.name.split(".")[0] in ("vision", "recurrent", "attention")
-    if heavy and "float32" in request.node.name:
-        pytest.skip("in float64 alone: in float32 it is compared with Linen")
+def test_equals_nnx(layer, equal):
     if layer.name.startswith("recurrent"):
         with jax.disable_jit():
             equal(layer)

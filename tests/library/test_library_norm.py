@@ -139,8 +139,8 @@ LAYERS = [
         "[B, S, D]",
         group_norm,
         dims="[C = D]",
-        options={"groups": ("32", "2", "6"), "eps": ("1e-6", "0.1"), **AFFINE},
-        valid=lambda options: options["groups"] != 32,
+        options={"groups": ("32", "2", "8"), "eps": ("1e-6", "0.1"), **AFFINE},
+        sizes={"S": 2, "D": 32},
     ),
     Layer(
         "norm.GroupNorm",
@@ -148,9 +148,8 @@ LAYERS = [
         "[B, Y, X, D]",
         group_norm,
         dims="[C = D]",
-        options={"groups": ("32", "3"), "eps": ("1e-6",), **AFFINE},
-        sizes=SIZES,
-        valid=lambda options: options["groups"] != 32,
+        options={"groups": ("32", "2"), "eps": ("1e-6",), **AFFINE},
+        sizes={**SIZES, "D": 32},
     ),
     Layer(
         "norm.InstanceNorm",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 from library_cases import Case, Emitted, Layer, compare, module_of
+from test_library_vision import each_dim, pad_of
 
 SIZES = {"B": 2, "T": 3, "D": 3, "H": 4}
 ACTS = {"tanh": jnp.tanh, "relu": nn.relu, "sigmoid": nn.sigmoid, "hard_sigmoid": nn.hard_sigmoid}
@@ -73,6 +76,25 @@ def gru_cell(case, params, width):
     return cell, {**inputs, **hidden}
 
 
+class ConvGates(nn.ConvLSTMCell):
+    """Flax's ConvLSTM, of its own convolutions, with other gates."""
+
+    gate: Any = nn.sigmoid
+    act: Any = jnp.tanh
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        def conv(name):
+            padding, width = self.padding, 4 * self.features
+            return nn.Conv(width, self.kernel_size, padding=padding, name=name)
+
+        c, h = carry
+        i, g, f, o = jnp.split(conv("ih")(inputs) + conv("hh")(h), 4, axis=-1)
+        c = self.gate(f + 1) * c + self.gate(i) * self.act(g)
+        h = self.gate(o) * self.act(c)
+        return (c, h), h
+
+
 def conv_cell(case, params, width):
     """Flax's gates are i, g, f, o, and it adds 1 to f."""
     ours = {"bias": jnp.zeros((4, width), params["kernel"].dtype), **params}
@@ -82,7 +104,12 @@ def conv_cell(case, params, width):
         "ih": {"kernel": flat(ours["kernel"]), "bias": bias},
         "hh": {"kernel": flat(ours["recurrent_kernel"]), "bias": jnp.zeros_like(bias)},
     }
-    return nn.ConvLSTMCell(width, params["kernel"].shape[:2]), given
+    window = params["kernel"].shape[:2]
+    pad = each_dim(pad_of(case.options["pad"]), window)
+    acts = [case.options[name] for name in ("gate", "act")]
+    if acts == ["sigmoid", "tanh"]:
+        return nn.ConvLSTMCell(width, window, padding=pad), given
+    return ConvGates(width, window, padding=pad, gate=ACTS[acts[0]], act=ACTS[acts[1]]), given
 
 
 CELLS = {"RNN": rnn_cell, "LSTM": lstm_cell, "GRU": gru_cell, "ConvLSTM": conv_cell}
@@ -172,15 +199,15 @@ FLAGS = {"live": (True, False), "first": (True, False)}
 RESULTS = "[B, T, H], [B, State, H]"
 
 
-def recurrent(name, reference, options, state, **more):
+def recurrent(name, reference, options, state, own=True, **more):
     arguments = {"xs": "[B, T, D]", "live": "bool[B, T]", "first": "[B, State, H]"}
     return Layer(
         f"recurrent.{name}",
         more.pop("arguments", arguments),
         more.pop("results", RESULTS),
         reference,
-        dims=more.pop("dims", "[D -> H, State = State]"),
-        options={**FLAGS, **options},
+        dims=more.pop("dims", "[D -> H, State = {State}]"),
+        options={**FLAGS, **options, "State": (None, state) if own else (state,)},
         sizes={**SIZES, **more.pop("sizes", {}), "State": state},
         draw={"live": lengths},
         **more,
@@ -188,16 +215,31 @@ def recurrent(name, reference, options, state, **more):
 
 
 def wrapper(name, reference, cells, state, options=None, **more):
-    """A layer that is made of cells, those that keep so many vectors."""
+    """A layer that is made of cells, those that keep so many vectors; LSTM is one by default."""
     default = ("recurrent.LSTM",)
     return recurrent(
-        name, reference, {"cell": (*default, *cells), **(options or {})}, state,
+        name, reference, {"cell": (*default, *cells), **(options or {})}, state, state == 2,
         valid=(lambda o: o["cell"] not in default) if state == 1 else lambda o: True,
         **more,
     )  # fmt: skip
 
 
 GATES = {"gate": ("sigmoid", "hard_sigmoid"), "act": ("tanh", "relu", "sigmoid")}
+INITS = {
+    "init": ("lecun_normal", "normal(0.5)"),
+    "recurrent_init": ("orthogonal", "zeros"),
+    "bias_init": ("zeros", "normal(0.5)"),
+}
+
+
+def same_size(options):
+    """Whether a convolution of these options keeps sizes."""
+    high = options["Ky"] or 3
+    window, pad = (high, options["Kx"] or high), pad_of(options["pad"])
+    if isinstance(pad, str):
+        return pad != "VALID" or window == (1, 1)
+    return all(sum(ends) == size - 1 for size, ends in zip(window, each_dim(pad, window), strict=True))
+
 LAYERS = [
     recurrent(
         "RNN",
@@ -205,16 +247,24 @@ LAYERS = [
         {
             "act": ("tanh", "relu"),
             "bias": ("true", "false"),
-            "recurrent_init": ("orthogonal", "zeros"),
+            **INITS,
         },
         1,
     ),
-    recurrent("LSTM", cell_reference("LSTM"), {**GATES, "forget": (0.0, 1.0)}, 2),
-    recurrent("GRU", cell_reference("GRU"), {**GATES, "after": ("true", "false")}, 1),
+    recurrent("LSTM", cell_reference("LSTM"), {**GATES, "forget": (0.0, 1.0), **INITS}, 2),
+    recurrent("GRU", cell_reference("GRU"), {**GATES, "after": ("true", "false"), **INITS}, 1),
     recurrent(
         "ConvLSTM",
         cell_reference("ConvLSTM"),
-        {"K": (3, 2), "bias": ("true", "false")},
+        {
+            **GATES,
+            "pad": ("same", "valid", "causal", "circular", "reflect", 1, "(1, 0)"),
+            "bias": ("true", "false"),
+            **INITS,
+            "recurrent_init": ("lecun_normal", "zeros"),
+            "Ky": (None, 1, 2),
+            "Kx": (None, 3),
+        },
         2,
         arguments={
             "xs": "[B, T, Y, X, D]",
@@ -222,8 +272,10 @@ LAYERS = [
             "first": "[B, State, Y, X, H]",
         },
         results="[B, T, Y, X, H], [B, State, Y, X, H]",
-        dims="[D -> H, Ky = K, Kx = 3, State = State]",
-        sizes={"Y": 3, "X": 4, "D": 2, "H": 2, "T": 3, "B": 2},
+        dims="[D -> H, Ky = {Ky}, Kx = {Kx}, State = {State}]",
+        alias={"Kx": "Ky"},
+        sizes={"Y": 3, "X": 4, "D": 2, "H": 2, "T": 3, "B": 2, "Ky": 3},
+        valid=same_size,
     ),
     *(
         wrapper(name, reference, cells, state)

@@ -133,7 +133,6 @@ LAYERS = [
         },
         always=("attn", "mlp"),
         draw={"live": starts},
-        valid=lambda options: not (options["post"] and options["parallel"]),
         **COMMON,
     ),
     Layer(
@@ -141,8 +140,10 @@ LAYERS = [
         {**X, "memory": "[B, T, E]", **LIVE, "memory_live": "bool[B, T]"},
         "[B, S, D]",
         a_cross_block,
-        dims="[E = E]",
+        dims="[E = {E}]",
+        alias={"E": "D"},
         options={
+            "E": (8, None),
             "attn": (CAUSAL,),
             "cross": (ATTN,),
             "mlp": ("core.MLP", "core.SwiGLU"),
@@ -176,8 +177,10 @@ LAYERS = [
         {**X, "memory": "[B, T, E]", **LIVE, "memory_live": "bool[B, T]"},
         "[B, S, D]",
         decoder,
-        dims="[E = E]",
+        dims="[E = {E}]",
+        alias={"E": "D"},
         options={
+            "E": (8, None),
             "block": (CROSS,),
             "live": GIVEN,
             "memory_live": GIVEN,

@@ -111,18 +111,14 @@ def conv_transpose(case, params, state, inputs):
 
 def pool(case, params, state, inputs):
     o, x = case.options, inputs["x"]
-    window = (case.sizes["K"],) * 2
-    stride = (o.get("stride") if isinstance(o.get("stride"), int) else window[0],) * 2
+    window = case.sizes["Ky"], case.sizes["Kx"]
+    stride = window if o["stride"] is None else each(numbers(o["stride"]), 2)
     pad = pad_of(o["pad"])
     if pad in ("CIRCULAR", "REFLECT"):
-        total = window[0] - 1
-        ends = (total // 2, total - total // 2)
-        x = jnp.pad(x, ((0, 0), ends, ends, (0, 0)), mode=MODES[pad.lower()])
+        ends = [((size - 1) // 2, size // 2) for size in window]
+        x = jnp.pad(x, ((0, 0), *ends, (0, 0)), mode=MODES[pad.lower()])
         pad = "VALID"
-    elif pad == "CAUSAL":
-        pad = [(window[0] - 1, 0)] * 2
-    elif not isinstance(pad, str):
-        pad = [pad] * 2
+    pad = each_dim(pad, window)
     if o["kind"] == "max_pool":
         return nn.max_pool(x, window, stride, pad)
     return nn.avg_pool(x, window, stride, pad, count_include_pad=False)
@@ -265,7 +261,37 @@ def inverted_residual(case, params, state, inputs):
     return _both(state, (y, {**after, **found}))
 
 
+def kept(*outs, window=("Ky", "Kx")):
+    """Whether the dims of a result that a use does not name have the sizes of those of x."""
+
+    def valid(options):
+        named = [options[out] is not None for out in outs]
+        if named != sorted(named, reverse=True):  # arrows are given in order
+            return False
+        sizes = []
+        for name in window:
+            sizes.append(options.get(name) or (sizes[-1] if sizes else 3))
+        stride = each(numbers(options["stride"]), len(outs))
+        dilation = each(numbers(options.get("dilation", 1)), len(outs))
+        spans = [(k - 1) * d + 1 for k, d in zip(sizes, dilation, strict=True)]
+        pads = each_dim(pad_of(options.get("pad", "same")), spans)
+        for i, told in enumerate(named):
+            whole = pads != "VALID" if isinstance(pads, str) else sum(pads[i]) == spans[i] - 1
+            if not told and not (stride[i] == 1 and whole):
+                return False
+        return True
+
+    return valid
+
+
+def kept_at_all(options):
+    """Whether the middle of an inverted residual keeps the size, so that x can be added."""
+    return kept("Yo", "Xo", window=("K", "K"))({**options, "Yo": None, "Xo": None})
+
+
 PADS = ("same", "valid", "causal", "circular", "reflect", 1, "(0, 1)")
+SAME = tuple(pad for pad in PADS if pad not in ("valid", "(0, 1)")) + ("(2, 0)",)
+STRIDES = (1, 2, "(2, 1)")
 SIZES = {"B": 2, "Y": 6, "X": 5, "C": 4, "Co": 4}
 FILLED = {"init": ("lecun_normal", "orthogonal"), "bias_init": ("zeros", "normal(0.5)")}
 CONV = {
@@ -300,103 +326,152 @@ def lively(rng, params):
     return jax.tree_util.tree_map_with_path(draw, params)
 
 
-def block(name, reference, options, dims="[C -> Co, Y -> Yo, X -> Xo]", **more):
+def block(name, reference, options, dims="", valid=lambda options: True, **more):
+    if "Yo" not in options:
+        options = {**options, "Yo": ("new", None), "Xo": ("new", None)}
+    fits = kept("Yo", "Xo", window=more.pop("window", ("Ky", "Kx")))
     return Layer(
         f"vision.{name}",
         {"x": "[B, Y, X, C]"},
         "[B, Yo, Xo, Co]",
         reference,
-        dims=dims,
+        dims=f"[C -> Co, Y -> {{Yo}}, X -> {{Xo}}{dims}]",
+        alias={**OUT, **more.pop("alias", {})},
         options={**options, "train": ("true", "false")},
         sizes={**SIZES, **more.pop("sizes", {})},
         imports=("norm",),
         params=lively,
+        valid=lambda o: fits(o) and valid(o),
         **more,
     )
 
 
+NEW = ("new", None)
+OUT = {"Yo": "Y", "Xo": "X"}
 LAYERS = [
     Layer(
         "vision.Conv1d",
         {"x": "[B, T, C]"},
         "[B, To, Co]",
         conv,
-        dims="[C -> Co, T -> To, K = K]",
-        options={**CONV, "K": (3, 2)},
-        sizes={"B": 2, "T": 7, "C": 4, "Co": 4},
+        dims="[C -> Co, T -> {To}, K = {K}]",
+        alias={"To": "T"},
+        options={
+            **CONV,
+            "stride": (1, 2, "(2,)"),
+            "dilation": (1, 2, "(2,)"),
+            "To": NEW,
+            "K": (None, 2),
+        },
+        sizes={"B": 2, "T": 7, "C": 4, "Co": 4, "K": 3},
+        valid=kept("To", window=("K",)),
     ),
     Layer(
         "vision.Conv",
         {"x": "[B, Y, X, C]"},
         "[B, Yo, Xo, Co]",
         conv,
-        dims="[C -> Co, Y -> Yo, X -> Xo, Ky = K, Kx = 3]",
+        dims="[C -> Co, Y -> {Yo}, X -> {Xo}, Ky = {Ky}, Kx = {Kx}]",
+        alias={**OUT, "Kx": "Ky"},
         options={
             **CONV,
             "stride": (1, 2, "(2, 1)"),
             "pad": (*PADS, "((0, 1), (2, 0))"),
             "dilation": (1, 2, "(1, 2)"),
-            "K": (3, 2),
+            "Yo": NEW,
+            "Xo": NEW,
+            "Ky": (None, 2),
+            "Kx": (None, 3),
         },
-        sizes=SIZES,
+        sizes={**SIZES, "Ky": 3},
+        valid=kept("Yo", "Xo"),
     ),
     Layer(
         "vision.Conv3d",
         {"x": "[B, Z, Y, X, C]"},
         "[B, Zo, Yo, Xo, Co]",
         conv,
-        dims="[C -> Co, Z -> Zo, Y -> Yo, X -> Xo, Kz = K, Ky = 2, Kx = 3]",
-        options={**CONV, "K": (3, 2)},
-        sizes={"B": 1, "Z": 5, "Y": 4, "X": 5, "C": 4, "Co": 4},
+        dims="[C -> Co, Z -> {Zo}, Y -> {Yo}, X -> {Xo}, Kz = {Kz}, Ky = {Ky}, Kx = {Kx}]",
+        alias={"Zo": "Z", **OUT, "Ky": "Kz", "Kx": "Ky"},
+        options={
+            **CONV,
+            "stride": (1, 2, "(2, 1, 2)"),
+            "dilation": (1, 2, "(1, 2, 1)"),
+            "Zo": NEW,
+            "Yo": NEW,
+            "Xo": NEW,
+            "Kz": (None, 2),
+            "Ky": (None, 2),
+            "Kx": (None, 3),
+        },
+        sizes={"B": 1, "Z": 5, "Y": 5, "X": 5, "C": 4, "Co": 4, "Kz": 3},
+        valid=kept("Zo", "Yo", "Xo", window=("Kz", "Ky", "Kx")),
     ),
     Layer(
         "vision.ConvTranspose1d",
         {"x": "[B, T, C]"},
         "[B, To, Co]",
         conv_transpose,
-        dims="[C -> Co, T -> To, K = K]",
-        options={**TRANSPOSED, "K": (3, 2)},
-        sizes={"B": 2, "T": 4, "C": 4, "Co": 4},
+        dims="[C -> Co, T -> To, K = {K}]",
+        options={
+            **TRANSPOSED,
+            "stride": (1, 2, "(2,)"),
+            "dilation": (1, 2, "(2,)"),
+            "K": (None, 3),
+        },
+        sizes={"B": 2, "T": 4, "C": 4, "Co": 4, "K": 2},
     ),
     Layer(
         "vision.ConvTranspose",
         {"x": "[B, Y, X, C]"},
         "[B, Yo, Xo, Co]",
         conv_transpose,
-        dims="[C -> Co, Y -> Yo, X -> Xo, Ky = K, Kx = 3]",
+        dims="[C -> Co, Y -> Yo, X -> Xo, Ky = {Ky}, Kx = {Kx}]",
+        alias={"Kx": "Ky"},
         options={
             **TRANSPOSED,
             "stride": (1, 2, "(2, 1)"),
             "pad": (*TRANSPOSED["pad"], "((0, 1), (2, 0))"),
             "dilation": (1, 2, "(1, 2)"),
-            "K": (3, 2),
+            "Ky": (None, 3),
+            "Kx": (None, 3),
         },
-        sizes={"B": 2, "Y": 4, "X": 3, "C": 4, "Co": 4},
+        sizes={"B": 2, "Y": 4, "X": 3, "C": 4, "Co": 4, "Ky": 2},
     ),
     Layer(
         "vision.ConvTranspose3d",
         {"x": "[B, Z, Y, X, C]"},
         "[B, Zo, Yo, Xo, Co]",
         conv_transpose,
-        dims="[C -> Co, Z -> Zo, Y -> Yo, X -> Xo, Kz = K, Ky = 2, Kx = 3]",
-        options={**TRANSPOSED, "K": (3, 2)},
+        dims="[C -> Co, Z -> Zo, Y -> Yo, X -> Xo, Kz = {Kz}, Ky = {Ky}, Kx = {Kx}]",
+        alias={"Ky": "Kz", "Kx": "Ky"},
+        options={
+            **TRANSPOSED,
+            "stride": (1, 2, "(2, 1, 2)"),
+            "dilation": (1, 2, "(1, 2, 1)"),
+            "Kz": (None, 3),
+            "Ky": (None, 2),
+            "Kx": (None, 3),
+        },
         # With Z = 2 and Y = 3, where x is no larger than the kernel, XLA's compiler for CPUs aborts
         # on a window of 2 over strides of 2 without padding, in Flax's layer as in ours.
-        sizes={"B": 1, "Z": 3, "Y": 4, "X": 3, "C": 4, "Co": 4},
+        sizes={"B": 1, "Z": 4, "Y": 4, "X": 4, "C": 4, "Co": 4, "Kz": 2},
     ),
     Layer(
         "vision.Pool",
         {"x": "[B, Y, X, C]"},
         "[B, Yo, Xo, C]",
         pool,
-        dims="[Y -> Yo, X -> Xo, Ky = K]",
+        dims="[Y -> Yo, X -> Xo, Ky = {Ky}, Kx = {Kx}]",
+        alias={"Kx": "Ky"},
         options={
             "kind": ("max_pool", "mean_pool"),
-            "stride": ("Ky", 1, 2),
-            "pad": ("valid", *(p for p in PADS if p != "valid")),
-            "K": (2, 3),
+            "stride": ("none", 1, 2, "(2, 1)"),
+            "pad": ("valid", *(p for p in PADS if p != "valid"), "((0, 1), (1, 0))"),
+            "Ky": (None, 3),
+            "Kx": (None, 2, 3),
         },
-        sizes=SIZES,
+        sizes={**SIZES, "Ky": 2},
     ),
     Layer(
         "vision.Upsample",
@@ -404,7 +479,7 @@ LAYERS = [
         "[B, Yo, Xo, C]",
         upsample,
         dims="[Y -> Yo, X -> Xo]",
-        options={"method": ("nearest", "linear"), "Yo": (8, 5), "Xo": (6, 3)},
+        options={"method": ("nearest", "linear", "cubic"), "Yo": (8, 5), "Xo": (6, 3)},
         sizes={"B": 2, "Y": 4, "X": 3, "C": 2},
     ),
     Layer(
@@ -412,21 +487,27 @@ LAYERS = [
         {"image": "[B, Y, X, C]"},
         "[B, N, D]",
         patches,
-        dims="[C -> D, P = P, Q = Q, N = N]",
-        options={"bias": ("true", "false"), "P": (2, 4), **FILLED},
-        sizes={"B": 2, "Y": 4, "X": 6, "C": 2, "D": 5, "Q": 3, "N": 4},
-        valid=lambda o: o["P"] == 2,
+        dims="[C -> D, P = {P}, Q = {Q}, N = {N}]",
+        alias={"Q": "P"},
+        options={
+            "bias": ("true", "false"),
+            **FILLED,
+            "P": (None, 2),
+            "Q": (None, 8),
+            "N": ("given", None),
+        },
+        sizes={"B": 2, "Y": 16, "X": 16, "C": 1, "D": 5, "P": 16, "N": "Y / P * (X / Q)"},
     ),
     Layer(
         "vision.SqueezeExcite",
         {"x": "[B, Y, X, C]"},
         "[B, Y, X, C]",
         squeeze_excite,
-        dims="[R = R]",
+        dims="[R = {R}]",
         options={
             "act": ("relu", "silu"),
             "gate": ("sigmoid", "hard_sigmoid"),
-            "R": (1, 3),
+            "R": (None, 3),
             **FILLED,
         },
         sizes={"B": 2, "Y": 3, "X": 2, "C": 4},
@@ -435,29 +516,32 @@ LAYERS = [
         "ConvNorm",
         conv_norm,
         {
-            "stride": (1, 2),
-            "pad": ("same", "valid", 1),
-            "dilation": (1, 2),
+            "stride": STRIDES,
+            "pad": PADS,
+            "dilation": (1, 2, "(1, 2)"),
             "groups": (1, 2, "C"),
             "bias": ("norm == none", "true", "false"),
             "init": INITS,
             "norm": NORMS,
             "act": ("relu", "none", "silu"),
-            "K": (3, 2),
+            "Ky": (None, 2),
+            "Kx": (None, 3),
         },
-        "[C -> Co, Y -> Yo, X -> Xo, Ky = K]",
+        ", Ky = {Ky}, Kx = {Kx}",
+        alias={"Kx": "Ky"},
+        sizes={"Ky": 3},
     ),
     block(
         "Shortcut",
         shortcut,
-        {"stride": (1, 2), "norm": NORMS, "Co": (4, 6), "init": INITS},
+        {"stride": STRIDES, "norm": NORMS, "Co": (4, 6), "init": INITS},
     ),
     block(
         "Residual",
         residual,
         {
-            "stride": (1, 2),
-            "pad": ("same", 1),
+            "stride": STRIDES,
+            "pad": SAME,
             "norm": NORMS,
             "last_norm": ("norm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)"),
             "act": ("relu", "tanh"),
@@ -469,34 +553,37 @@ LAYERS = [
         "Bottleneck",
         bottleneck,
         {
-            "stride": (1, 2),
-            "pad": ("same", 1),
+            "stride": STRIDES,
+            "pad": SAME,
             "groups": (1, 2),
             "norm": NORMS,
             "last_norm": ("norm", "norm.BatchNorm(momentum = 0.5, eps = 1e-3)"),
             "act": ("relu", "tanh"),
             "init": INITS,
             "Co": (4, 8),
+            "M": (None, 2),
         },
-        "[C -> Co, Y -> Yo, X -> Xo, M = M]",
-        sizes={"M": 2},
+        ", M = {M}",
+        valid=lambda o: o["M"] or o["Co"] == 8 or o["groups"] == 1,
     ),
     block(
         "InvertedResidual",
         inverted_residual,
         {
-            "stride": (1, 2),
-            "pad": ("same", 1),
+            "stride": STRIDES,
+            "pad": PADS,
             "norm": NORMS,
             "act": ("relu6", "tanh"),
             "gate": ("none", "vision.SqueezeExcite"),
             "init": INITS,
-            "M": (4, 8),
+            "M": (None, 4, 8),
             "Co": (4, 6),
-            "K": (3, 2),
+            "K": (None, 2),
         },
-        "[C -> Co, Y -> Yo, X -> Xo, M = M, K = K]",
-        valid=lambda o: not (o["pad"] == 1 and o["K"] == 2),
+        ", M = {M}, K = {K}",
+        window=("K", "K"),
+        sizes={"K": 3},
+        valid=lambda o: o["stride"] != 1 or o["Co"] == 6 or kept_at_all(o),
     ),
 ]
 SLOW = (
