@@ -495,3 +495,9 @@ def test_every_instance_has_a_place():
     assert [i.path for i in module.instances] == [
         "", "net", "net.blocks", "net.blocks.mixture", "net.reader", "net.down", "net.down.norm",
     ]  # fmt: skip
+
+
+def test_the_dims_of_dots_are_none_of_the_model_s_own(load):
+    module = load("dims:\n    N\n\nmodel M(x: [..., N]) -> [...]:\n    return sum[N](x)\n")
+    x = arrays(2, 3)
+    np.testing.assert_allclose(value(module, {}, x), x.sum(1))

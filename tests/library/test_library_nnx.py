@@ -85,7 +85,7 @@ OURS = ("init", "bias_init", "recurrent_init", "To", "Zo", "Yo", "Xo", "K", "Kz"
 def shared(layer: Layer) -> dict[str, Sequence[Any]]:
     """The options of a layer that NNX has, too."""
     options = {n: values[:1] if n in OURS else values for n, values in layer.options.items()}
-    if "groups" in options:
+    if layer.name.startswith("vision"):
         options["groups"] = (1, 2)
     return options
 
