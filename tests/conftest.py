@@ -1,9 +1,14 @@
 """What all tests share."""
 
+import os
 import signal
 from collections import Counter
 
 import pytest
+
+# Most of the time of these tests goes into compiling what runs once. Without LLVM's optimisations
+# it takes half; XLA's own passes, and with them buffers and collectives, are as they always are.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 HANG = 60  # seconds: far beyond what anything here takes on a busy machine
 
