@@ -33,6 +33,17 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
+def optimised():
+    """Compiled as for a user: only then do two programs of the same steps agree to the bit."""
+    import jax
+
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def update_golden(request) -> bool:
     """Whether golden files are to be rewritten."""
     return request.config.getoption("--update-golden")

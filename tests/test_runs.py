@@ -15,6 +15,14 @@ from programs import ROOT, environment, losses, netwright, parameters, settings,
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_a_user_runs_them():
+    """With all optimisations, which the other tests go without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return small_shakespeare(tmp_path_factory.mktemp("runs") / "small")

@@ -86,7 +86,7 @@ CASES = register_cases(
 )
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case, check):

@@ -43,7 +43,7 @@ def run(seed: int, **options) -> None:
         raise Wrong(f"seed {seed}: {error.what}", draw(seed), str(error)) from error
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("seed", EAGER)
 def test_eagerly(seed):
     run(

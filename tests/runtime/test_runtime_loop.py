@@ -57,7 +57,7 @@ def test_a_whole_run(job, tmp_path, capsys):
     assert "step 5: held out   loss" in printed and "\r" not in printed and "\x1b" not in printed
 
 
-def test_it_is_the_loop_that_one_would_write(job, tmp_path):
+def test_it_is_the_loop_that_one_would_write(job, tmp_path, optimised):
     result = train(job, tmp_path / "run")
     source = job.data()
     program = build(tiny_lm, adam())
