@@ -157,9 +157,7 @@ def _around(pair, values, left: set[tuple], rng: random.Random, greedy: bool) ->
 
 def _new(k: int, value: int, chosen: Mapping[int, int], left: set[tuple]) -> int:
     """How many pairs meet for the first time if option k has a value."""
-    return sum(
-        ((i, v, k, value) if i < k else (k, value, i, v)) in left for i, v in chosen.items()
-    )
+    return sum(((i, v, k, value) if i < k else (k, value, i, v)) in left for i, v in chosen.items())
 
 
 def _pairs(choice: Sequence[int]) -> set[tuple]:

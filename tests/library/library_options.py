@@ -91,7 +91,8 @@ def knobs(name: str) -> dict[str, Knob]:
             if default in ("true", "false"):
                 must = {"true", "false"}
             must |= set(_taken(name, argument.name))
-            found[argument.name] = Knob(default, frozenset(must | ({default} if default else set())))
+            must |= {default} if default else set()
+            found[argument.name] = Knob(default, frozenset(must))
     for item in layer.dims:
         if item.value is not None:
             dim = item.right or item.left

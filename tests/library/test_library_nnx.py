@@ -68,9 +68,7 @@ def lora(case, params, state, inputs):
     rank = case.sizes["Rank"]
     scale = case.options["alpha"] / rank
     base = linear_of(case, params["base"])
-    layer = nnx.LoRA(
-        case.sizes["D"], rank, case.sizes["F"], base_module=base, rngs=nnx.Rngs(0)
-    )
+    layer = nnx.LoRA(case.sizes["D"], rank, case.sizes["F"], base_module=base, rngs=nnx.Rngs(0))
     fill(layer, {"lora_a": params["a"] * scale, "lora_b": params["b"]})
     return layer(inputs["x"])
 
@@ -79,7 +77,10 @@ OWN = {"norm.WeightNorm": weight_norm, "norm.SpectralNorm": spectral_norm, "core
 
 
 # Options that NNX has no part in: how parameters begin, and which dims a use names.
-OURS = ("init", "bias_init", "recurrent_init", "To", "Zo", "Yo", "Xo", "K", "Kz", "Ky", "Kx", "State")
+OURS = (
+    *("init", "bias_init", "recurrent_init"),
+    *("To", "Zo", "Yo", "Xo", "K", "Kz", "Ky", "Kx", "State"),
+)
 
 
 def shared(layer: Layer) -> dict[str, Sequence[Any]]:

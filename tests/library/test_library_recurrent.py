@@ -238,7 +238,9 @@ def same_size(options):
     window, pad = (high, options["Kx"] or high), pad_of(options["pad"])
     if isinstance(pad, str):
         return pad != "VALID" or window == (1, 1)
-    return all(sum(ends) == size - 1 for size, ends in zip(window, each_dim(pad, window), strict=True))
+    pairs = zip(window, each_dim(pad, window), strict=True)
+    return all(sum(ends) == size - 1 for size, ends in pairs)
+
 
 LAYERS = [
     recurrent(

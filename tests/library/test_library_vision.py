@@ -290,7 +290,7 @@ def kept_at_all(options):
 
 
 PADS = ("same", "valid", "causal", "circular", "reflect", 1, "(0, 1)")
-SAME = tuple(pad for pad in PADS if pad not in ("valid", "(0, 1)")) + ("(2, 0)",)
+SAME = (*(pad for pad in PADS if pad not in ("valid", "(0, 1)")), "(2, 0)")
 STRIDES = (1, 2, "(2, 1)")
 SIZES = {"B": 2, "Y": 6, "X": 5, "C": 4, "Co": 4}
 FILLED = {"init": ("lecun_normal", "orthogonal"), "bias_init": ("zeros", "normal(0.5)")}
