@@ -130,9 +130,10 @@ def _there(body: Values, error: ShapeError, operands, node: tree.Call) -> str:
     """The call over those of its dims that the operand has, or over the only one that it has."""
     dims = [d.name for d in body.order_of(operands[error.operand or 0])]
     items = node.dims or ()
-    if not items or any(i.right or i.value or not isinstance(i.left, tree.Name) for i in items):
+    named = [i.left.id for i in items if isinstance(i.left, tree.Name)]
+    if not items or len(named) < len(items) or any(i.right or i.value for i in items):
         return ""
-    kept = [i.left.id for i in items if i.left.id in dims]
+    kept = [name for name in named if name in dims]
     span = items[0].span.to(items[-1].span)
     fixed = corrected(body.shared.diagnostics, span, ", ".join(kept or dims[-1:]))
     return fixed if kept or len(dims) == 1 or not fixed else f"{fixed}    # it has {listed(dims)}"
