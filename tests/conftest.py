@@ -37,7 +37,7 @@ def optimised():
     """Compiled as for a user: only then do two programs of the same steps agree to the bit."""
     import jax
 
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
