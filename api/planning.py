@@ -159,6 +159,7 @@ def of_model(
     Raises:
         InputError: everything that is wrong, and free dims without a size, by name.
     """
+    from .ir.optax_options import PRECISION
     from .ir.optimizers import OPTIMIZERS
     from .ir.plan import POLICIES
     from .passes.memory.model import Training
@@ -184,8 +185,7 @@ def of_model(
             problems.append(Diagnostic("size-value", f"{name} = {value} is no size"))
     if optimizer not in OPTIMIZERS:
         problems.append(_unknown("optimizer", optimizer, OPTIMIZERS))
-    named = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
-    policy = named.get(precision, precision) if precision else decided.precision.policy
+    policy = PRECISION.also.get(precision, precision) if precision else decided.precision.policy
     if policy not in POLICIES:
         problems.append(_unknown("precision", policy, POLICIES))
     if loaded.module.kind != "loss":

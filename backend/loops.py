@@ -141,12 +141,10 @@ def loop(
     """
     group = op.get("group")
     said = length if counted or not sources else ""
-    if group is None:
-        body.emit(running(step, first, sources, said, finals, ys), op)
-        return
-    if group == 1:  # in a loop, nothing can merge what is computed twice
-        body.emit(f"{step} = jax.checkpoint({step}, prevent_cse=False)")
-        body.emit(running(step, first, sources, said, finals, ys), op)
+    if group in (None, 1):
+        if group:  # in a loop, nothing can merge what is computed twice
+            body.emit(f"{step} = jax.checkpoint({step}, prevent_cse=False)")
+        body.emit(_running(step, first, sources, said, finals, ys), op)
         return
     name, carry, copies = (body.temporary(n) for n in ("group", "carry", "copies"))
     several = f", length={group}" if said else ""
@@ -159,21 +157,14 @@ def loop(
         body.model.use("in_groups")
         sources = [f"in_groups({packed(sources)}, {group})"]
     said = f"{length} // {group}" if said else ""
-    body.emit(running(name, first, sources, said, finals, ys), op)
+    body.emit(_running(name, first, sources, said, finals, ys), op)
     made = [y for y in ys if y != "_"]
     if made:
         body.model.use("ungrouped")
         body.emit(f"{', '.join(made)} = ungrouped({packed(made)})")
 
 
-def running(
-    step: str,
-    first: list[str],
-    sources: list[str],
-    length: str,
-    finals: list[str],
-    ys: list[str],
-) -> str:
+def _running(step: str, first, sources, length: str, finals, ys) -> str:
     """The statement that runs it; with a `length` where the sources do not tell it."""
     more = f", length={length}" if length else ""
     left = ", ".join("_" if set(names) <= {"_"} else packed(names) for names in (finals, ys))

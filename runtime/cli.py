@@ -70,7 +70,8 @@ def _ended(text: str, code: int, joined: Joined) -> int:
 
 
 def _train(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
-    from .loop import METRICS, train
+    from .loop import train
+    from .open_run import METRICS
     from .progress import duration, figures
     from .stop import Stop, StopTogether
     from .summary import read, summarise

@@ -12,25 +12,15 @@ import jax
 from . import together
 from .best import Best
 from .checkpoint import steps as steps_in
-from .commit import NotWritten, not_written
-from .evaluate import Evaluator
 from .facts import facts
 from .job import Job
-from .log import Log, Unlogged, plain
-from .prefetch import Prefetch
+from .open_run import OpenRun, due
 from .processes import check_mesh
-from .progress import Plain, Quiet, duration, figures, make_progress
-from .recorder import PATIENCE, Recorder
+from .progress import Plain, Quiet, duration, make_progress
 from .resume import CHECKPOINTS, begin, prepare
-from .saver import Saver
 from .source import Source
 from .state import TrainState, count_parameters
 from .step import Program
-from .summary import is_step
-from .tensorboard import TensorBoard
-from .utilization import mfu_of_a_second
-
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -91,85 +81,12 @@ def train(
     if first >= last or early:
         return Result(source, state, first, first, None, 0.0, early)
 
-    board = TensorBoard(run, first) if job.tensorboard and speaks else None
-    # -1: of an earlier start from nothing keep nothing
-    log = Log(run / METRICS, step=first or -1, board=board) if speaks else Unlogged()
-    if first:
-        log.write(step=first, event="restore", seconds=seconds)
-    if log.lost:
-        steps_lost = sum(is_step(row) for row in log.lost)
-        seconds = sum(row.get("seconds", 0.0) for row in log.lost)
-        log.write(step=first, event="lost", steps=steps_lost, seconds=seconds)
-    evaluator = Evaluator(program)
-    size = source.size
-    recorder = Recorder(
-        log,
-        show,
-        unit=(source.unit, source.units),
-        examples=size,
-        share=mfu_of_a_second(job, program),
-        patience=PATIENCE if job.settings.loss_scale == "dynamic" else 1,
-    )
-    stream = Prefetch(
-        source.stream(program.rows(size)), lambda batch: program.put_batch(batch, size=size)
-    )
-    if first:  # checkpoints of format 1 have no position
-        stream.set_state(start.about.get("data", {}).get("position", {"step": first}))
-    saver = Saver(run / CHECKPOINTS, job.kept)
-
-    def save(state: TrainState, evaluation: dict[str, float] | None, last: bool) -> None:
-        try:
-            log.sync()  # a checkpoint never knows more than the log
-        except OSError as error:
-            saver.refuse(step)
-            refused = not_written(run, step, error)
-            if last:
-                raise refused from None
-            show.warn(f"{refused}\nTraining goes on.")
-            return
-        now = {
-            **about,
-            "data": {**about["data"], "position": stream.get_state()},
-            "evaluation": evaluation and plain(evaluation),
-            "best": best.about(),
-        }
-        saver.save(state, now, wait=last)
-        log_saves()
-
-    def log_saves() -> None:
-        try:
-            for saved in saver.finished():
-                log.write(step=saved.step, event="save", **saved.seconds(), bytes=saved.bytes)
-        except NotWritten as error:
-            show.warn(f"{error}\nTraining goes on.")
-
-    def evaluate(state: TrainState, step: int) -> dict[str, float] | None:
-        nonlocal best
-        began, compiling = time.perf_counter(), evaluator.compile_seconds
-        values = evaluator(state, source.held_out(), stopped)
-        compiling = evaluator.compile_seconds - compiling
-        seconds = time.perf_counter() - began - compiling
-        if compiling:
-            log.write(step=step, event="compile", what="evaluate", seconds=compiling)
-        if values is not None:
-            log.write(step=step, split="held_out", **values, seconds=seconds)
-            if _due(step, job.evaluate_every):  # where the run happens to stop counts for nothing
-                best = best.after(step, values, job.kept)
-            show.note(f"step {step}: held out   {figures(values)}   in {duration(seconds)}")
-        return values
-
-    def look_into(state: TrainState) -> None:
-        if recorder.suspect is None:
-            return
-        from .bad_step import look  # seldom needed
-
-        began, step = time.perf_counter(), recorder.suspect[0]
-        for line in look(job, program, state, recorder.suspect, run, look_again):
-            show.note(line)
-        log.write(step=step, event="diagnose", seconds=time.perf_counter() - began)
-        recorder.cleared()
-        recorder.restart()
-
+    open_run = OpenRun(
+        job, program, source, run, show,
+        about=about, start=start, seconds=seconds, best=best, stopped=stopped,
+        look_again=look_again,
+    )  # fmt: skip
+    log, recorder, stream, saver = open_run.log, open_run.recorder, open_run.stream, open_run.saver
     try:
         began = time.perf_counter()
         never = program.put_flag(False)
@@ -178,8 +95,8 @@ def train(
         show.note(f"compiled in {duration(seconds)}")
         log.write(step=first, event="compile", what="step", seconds=seconds)
 
-        if first and _due(first, job.evaluate_every) and not start.about.get("evaluation"):
-            evaluate(state, first)  # the run was stopped in the midst of this one
+        if first and due(first, job.evaluate_every) and not start.about.get("evaluation"):
+            open_run.evaluate(state, first)  # the run was stopped in the midst of this one
 
         show.begin(first)
         began, step, held_out = time.perf_counter(), first, None
@@ -190,34 +107,32 @@ def train(
             skipped = recorder.watched()
             state, metrics = compiled(state, batch, never if skipped is None else skipped)
             if not recorder.add(step + 1, batch, metrics):  # it was held by the step before
-                look_into(state)
+                open_run.look_into(state)
                 state, metrics = compiled(state, batch, never)
                 recorder.add(step + 1, batch, metrics)
             step, held_out = step + 1, None
-            log_saves()
-            evaluating = step == last or _due(step, job.evaluate_every)
-            saving = step == last or _due(step, job.checkpoint_every) or stopped()
+            open_run.log_saves()
+            evaluating = step == last or due(step, job.evaluate_every)
+            saving = step == last or due(step, job.checkpoint_every) or stopped()
             if evaluating or saving:
                 recorder.drain()
-                look_into(state)
-                held_out = evaluate(state, step) if evaluating else None
+                open_run.look_into(state)
+                held_out = open_run.evaluate(state, step) if evaluating else None
+                best = open_run.best
                 early = best.exhausted(job.patience)
                 ending = step == last or stopped() or early is not None
                 if saving or ending or (job.kept.best and best.step == step):
-                    save(state, held_out, ending)
+                    open_run.save(state, held_out, ending)
                 recorder.restart()
         saver.wait()
-        log_saves()
+        open_run.log_saves()
         if step > first and step not in steps_in(run / CHECKPOINTS):
             recorder.drain()
-            save(state, held_out, True)
+            open_run.save(state, held_out, True)
         seconds = time.perf_counter() - began
         return Result(source, state, first, step, held_out, seconds, early)
     finally:
-        stream.close()
-        saver.close()
-        show.close()
-        log.close()
+        open_run.close()
 
 
 def _introduce(show: Plain, job: Job, program: Program, source: Source, run: Path) -> None:
@@ -227,7 +142,3 @@ def _introduce(show: Plain, job: Job, program: Program, source: Source, run: Pat
     show.note(f"{job.name}: {count_parameters(program.abstract):,} parameters, on {where}")
     show.note(f"data: {source.summary()}")
     show.note(f"run: {run}")
-
-
-def _due(step: int, every: int) -> bool:
-    return bool(every) and step % every == 0

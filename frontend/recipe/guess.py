@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.recipe_data import KINDS, TOKENS
-from .fit_data import array_shapes, column_names
+from .fit_data import array_shapes, column_names, delimiter
 
 SUFFIXES = {
     "text": (".txt",),
@@ -243,12 +244,11 @@ def _judged(file: Path) -> dict[str, str]:
     names = column_names(file)
     with open(file, encoding="utf-8-sig", errors="replace", newline="") as opened:
         if file.suffix == ".csv":
-            head = opened.readline()
-            delimiter = max((",", "\t", ";"), key=head.count)
-            lines = [row for row, _ in zip(csv.reader(opened, delimiter=delimiter), range(SEEN))]  # noqa: B905
+            reader = csv.reader(opened, delimiter=delimiter(opened.readline()))
+            lines = itertools.islice(reader, SEEN)
             rows = [dict(zip(names, line, strict=False)) for line in lines]
         else:
-            texts = [line for line, _ in zip(opened, range(SEEN)) if line.strip()]  # noqa: B905
+            texts = itertools.islice(opened, SEEN)
             rows = [row for row in map(_object, texts) if row]
     return {name: _judge([row[name] for row in rows if name in row]) for name in names}
 

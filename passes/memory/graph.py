@@ -87,6 +87,39 @@ def _frame(instance: Instance, variant: Variant, copies: int = 1) -> _Frame:
     return _Frame(instance, known_values(variant.inputs, variant.ops), copies=copies)
 
 
+@dataclass(frozen=True)
+class _Inside:
+    """What a loop or a call runs, as it is seen from around it.
+
+    Attributes:
+        along: how often it runs.
+        values: its arguments.
+        operands: values around it that it reads.
+        given: for each argument the value around it, None for the number of a step.
+        links: by the position of a result, that of the argument which it becomes.
+        dealt: positions of arguments of which each run gets its own.
+        results: what it gives, as values inside.
+        dims: for dims inside those around it, and `back` the other way; None: the same.
+        together: steps that are taken at once.
+        called: the instance and the variant, of all but a scan.
+    """
+
+    kind: str
+    path: str
+    along: int
+    values: tuple[Value, ...]
+    operands: tuple[int, ...]
+    given: tuple[int | None, ...]
+    links: Mapping[int, int]
+    dealt: frozenset[int]
+    results: tuple[int, ...]
+    ops: tuple[Op, ...]
+    dims: Mapping[Dim, Dim] | None = None
+    back: Mapping[Dim, Dim] | None = None
+    together: int = 1
+    called: tuple[Instance, Variant] | None = None
+
+
 class _Builder:
     def __init__(
         self,
@@ -296,96 +329,41 @@ class _Builder:
 
     def unit(self, body: Body, frame: _Frame, op: Op) -> None:
         """A loop, or a call that stands apart: one node here for each result, and a unit."""
-        kind = op.name if op.name in ("repeat", "scan") else "call"
-        along = op["along"].size.evaluate(self.sizes) if kind != "call" else 1
-        together = 1  # steps that are taken at once
-        if parts := op.get("parts"):
-            together = -(-along // parts)
-            along = -(-along // together)
-        if op.name == "scan":
-            (region,) = op.regions
-            around = tuple(i for i in _read_around(region) if i in frame.names)
-            operands = (*op.operands, *around)
-            sliced = len(op.operands) - op["carry"]
-            links = {j: 1 + sliced + j for j in range(op["carry"])}  # the step's number is first
-            dealt = frozenset(range(1 + sliced))
-            values = (*region.arguments, *(frame.known[i] for i in around))
-            given: tuple[int | None, ...] = (None, *operands)
-            results, ops, inside = region.results, region.ops, frame.instance
-            path, dims, back = frame.instance.path, None, None
-        else:
-            inside, variant, dims = callee(self.module, frame.instance, op)
-            back = {outer: inner for inner, outer in dims.items()}
-            operands, links = op.operands, carried(op)
-            dealt = frozenset(op["dealt"] if kind == "repeat" else ())
-            values, given = variant.inputs, op.operands
-            results, ops = tuple(r.value for r in variant.results), variant.ops
-            path = inside.path
-        tangents = [i is not None and body.nodes[frame.names[i]].tangent for i in given]
-        spreads = [as_seen(frame.spread.get(i, {}) if i is not None else {}, back) for i in given]
-        becomes = set(links.values())
+        inside = self.inside(frame, op)
+        outer = [body.nodes[frame.names[i]] if i is not None else None for i in inside.given]
+        tangents = [draft is not None and draft.tangent for draft in outer]
+        spreads = [
+            as_seen(frame.spread.get(i, {}), inside.back) if i is not None else {}
+            for i in inside.given
+        ]
         at = len(self.bodies)
-        while True:
+        while True:  # until a copy is given what the one before hands on
             del self.bodies[at:]
-            unit = Body(path, kind, along, carried=tuple(links.items()))
+            unit = Body(inside.path, inside.kind, inside.along, carried=tuple(inside.links.items()))
             unit.keeps, unit.offloads = op.get("keeps"), op.get("offloads", ())
             unit.group = op.get("group", 0)
-            if together > 1 or parts:
+            if op.get("parts"):
                 unit.keeps = ()  # what is taken in parts keeps nothing
             self.bodies.append(unit)
-            if op.name == "scan":
-                copies = frame.copies * together
-                inner = replace(frame, names={}, spread={}, copies=copies)
-            else:
-                inner = _frame(inside, variant, self.copies(frame, op))
-            for position, (value, tangent) in enumerate(zip(values, tangents, strict=True)):
-                varies = position in becomes or position in dealt
-                found = self.layouts.along(value.type, spreads[position])
-                inner.spread[value.id] = found
-                inner.names[value.id] = self.argument(unit, path, value, found, tangent, varies)
-                if kind == "call":  # what it takes is as it is around it
-                    id = given[position]
-                    assert id is not None
-                    outer, draft = body.nodes[frame.names[id]], unit.nodes[inner.names[value.id]]
-                    draft.node, draft.varies = (
-                        replace(draft.node, bytes=outer.node.bytes),
-                        outer.varies,
-                    )
-                    if id in frame.mapped or position in op.get("dealt", ()):
-                        inner.mapped.add(value.id)
-                elif together > 1 and position in dealt:
-                    draft = unit.nodes[inner.names[value.id]]
-                    draft.node = replace(draft.node, bytes=draft.node.bytes * together)
-                    inner.mapped.add(value.id)
-                elif frame.copies > 1:
-                    inner.mapped.add(value.id)
-            unit.arguments = tuple(inner.names[v.id] for v in values)
-            unit.dealt = tuple(sorted(dealt))
-            self.ops(unit, inner, ops)
-            unit.results = tuple(inner.names[r] for r in results)
-            more = [
-                p
-                for r, p in links.items()
-                if unit.nodes[unit.results[r]].tangent and not tangents[p]
-            ]
-            wider = {}  # what a copy hands on lies as the next one gets it
-            for r, p in links.items():
-                before = self.layouts.along(values[p].type, spreads[p])
-                after = self.layouts.along(values[p].type, before, inner.spread.get(results[r], {}))
-                if after != before:
-                    wider[p] = after
-            if not more and not wider:
+            inner = self.entered(unit, frame, op, inside, outer, tangents, spreads)
+            self.ops(unit, inner, inside.ops)
+            unit.results = tuple(inner.names[r] for r in inside.results)
+            settled = True
+            for r, p in inside.links.items():
+                given = self.layouts.along(inside.values[p].type, spreads[p])
+                handed = inner.spread.get(inside.results[r], {})
+                wider = self.layouts.along(inside.values[p].type, given, handed)
+                if wider != given:
+                    spreads[p], settled = wider, False
+                if unit.nodes[unit.results[r]].tangent and not tangents[p]:
+                    tangents[p], settled = True, False
+            if settled:
                 break
-            for position in more:
-                tangents[position] = True
-            for position, found in wider.items():
-                spreads[position] = found
-        flows = [unit.nodes[i].tangent for i in unit.results]
-        first = -1
-        ids = tuple(frame.names[i] for i in operands)
+        ids = tuple(frame.names[i] for i in inside.operands)
         varies = any(body.nodes[i].varies for i in ids) or body.kind in ("repeat", "call")
-        for value, flow, id in zip(op.results, flows, results, strict=True):
-            spread = self.layouts.along(value.type, as_seen(inner.spread.get(id, {}), dims))
+        first = -1
+        for value, made, id in zip(op.results, unit.results, inside.results, strict=True):
+            spread = self.layouts.along(value.type, as_seen(inner.spread.get(id, {}), inside.dims))
             frame.spread[value.id] = spread
             size = self.layouts.bytes(value.type, axes_of(spread))
             key = f"{frame.instance.path}/{value.label}" if value.label else ""
@@ -393,11 +371,80 @@ class _Builder:
                 0, key, op.name, "value", "structure", operands=ids, first=first,
                 dtype=value.type.dtype, bytes=size * frame.copies, place=_place(op), unit=at,
             )  # fmt: skip
-            made = self.add(body, Draft(node, tangent=flow, varies=varies))
-            first = made if first < 0 else first
-            frame.names[value.id] = made
+            flow = unit.nodes[made].tangent
+            frame.names[value.id] = self.add(body, Draft(node, tangent=flow, varies=varies))
+            first = frame.names[value.id] if first < 0 else first
             if frame.copies > 1:
                 frame.mapped.add(value.id)
+
+    def inside(self, frame: _Frame, op: Op) -> _Inside:
+        """What a loop or a call runs."""
+        if op.name == "scan":
+            (region,) = op.regions
+            around = tuple(i for i in _read_around(region) if i in frame.names)
+            operands = (*op.operands, *around)
+            along, together = op["along"].size.evaluate(self.sizes), 1
+            if parts := op.get("parts"):
+                together = -(-along // parts)
+                along = -(-along // together)
+            sliced = len(op.operands) - op["carry"]
+            return _Inside(
+                "scan", frame.instance.path, along,
+                (*region.arguments, *(frame.known[i] for i in around)),
+                operands, (None, *operands),  # the step's number is first
+                {j: 1 + sliced + j for j in range(op["carry"])}, frozenset(range(1 + sliced)),
+                region.results, region.ops, together=together,
+            )  # fmt: skip
+        child, variant, dims = callee(self.module, frame.instance, op)
+        repeat = op.name == "repeat"
+        return _Inside(
+            "repeat" if repeat else "call", child.path,
+            op["along"].size.evaluate(self.sizes) if repeat else 1,
+            variant.inputs, op.operands, op.operands, carried(op),
+            frozenset(op["dealt"] if repeat else ()),
+            tuple(r.value for r in variant.results), variant.ops,
+            dims, {outer: inner for inner, outer in dims.items()}, called=(child, variant),
+        )  # fmt: skip
+
+    def entered(
+        self,
+        unit: Body,
+        frame: _Frame,
+        op: Op,
+        inside: _Inside,
+        outer: list[Draft | None],
+        tangents: list[bool],
+        spreads: list[Spread],
+    ) -> _Frame:
+        """The frame of a unit, with what it is given."""
+        if inside.called is not None:
+            inner = _frame(*inside.called, self.copies(frame, op))
+        else:
+            inner = replace(frame, names={}, spread={}, copies=frame.copies * inside.together)
+        becomes = inside.links.values()
+        for position, value in enumerate(inside.values):
+            dealt = position in inside.dealt
+            found = self.layouts.along(value.type, spreads[position])
+            inner.spread[value.id] = found
+            id = self.argument(
+                unit, inside.path, value, found, tangents[position], dealt or position in becomes
+            )
+            inner.names[value.id] = id
+            draft, around = unit.nodes[id], outer[position]
+            mapped = frame.copies > 1
+            if inside.kind == "call":  # what it takes is as it is around it
+                assert around is not None
+                draft.node = replace(draft.node, bytes=around.node.bytes)
+                draft.varies = around.varies
+                mapped = inside.given[position] in frame.mapped or position in op.get("dealt", ())
+            elif inside.together > 1 and dealt:
+                draft.node = replace(draft.node, bytes=draft.node.bytes * inside.together)
+                mapped = True
+            if mapped:
+                inner.mapped.add(value.id)
+        unit.arguments = tuple(inner.names[v.id] for v in inside.values)
+        unit.dealt = tuple(sorted(inside.dealt))
+        return inner
 
 
 def _renamed(op: Op) -> dict[Dim, Dim]:

@@ -1,4 +1,4 @@
-"""The plan for a budget: what each repeated block keeps, and in how many parts a batch goes.
+"""The plan for a budget: what each block keeps, and in how many parts a batch goes.
 
 The pool of plans does not depend on the budget: the points of each block's frontier, where there
 are several blocks combined as a multiple-choice knapsack, and the stock policies. The model of
@@ -44,7 +44,7 @@ Apply = Callable[[Plan], Module]
 
 @dataclass(frozen=True)
 class Block:
-    """A repeated block with its question and the ways to answer it.
+    """A block with its question and the ways to answer it.
 
     Attributes:
         runs: how often a step runs all of its copies, in one microbatch.
@@ -127,7 +127,6 @@ def choose(
         budget: bytes per device.
         batch: what microbatches must divide; 0 for none but those of the plan.
         short: bytes by which compiling has shown a plan of before to be too large.
-
         cuts: keys of values that may be cut into parts (`passes.chunk`).
 
     Raises:
