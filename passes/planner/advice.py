@@ -7,11 +7,12 @@ from dataclasses import replace
 from math import prod
 
 from ...ir.core import Module, leading
+from ...ir.optimizers import OPTIMIZERS
 from ...ir.plan import Plan
 from ..memory.model import MemoryReport, Training, predict
 
-ADAM = ("adam", "adamw", "adamax", "adamaxw", "lamb", "nadam", "nadamw", "radam")
-"""Optimizers of which one of two arrays can be in bfloat16, by `mu_dtype`."""
+HALF = "mu_dtype"
+"""The option by which one of an optimizer's arrays can be in bfloat16."""
 
 
 def enough(
@@ -58,8 +59,8 @@ def enough(
         if fits:
             yield f"a batch of {fits * parts} instead of {batch}"
     optimizer = training.optimizer
-    if optimizer and optimizer[0][0] in ADAM and "mu_dtype" not in dict(optimizer[0][1]):
-        name, options = optimizer[0]
-        half = ((name, (*options, ("mu_dtype", "bfloat16"))), *optimizer[1:])
+    name, options = optimizer[0] if optimizer else ("", ())
+    if HALF in OPTIMIZERS.get(name, {}) and HALF not in dict(options):
+        half = ((name, (*options, (HALF, "bfloat16"))), *optimizer[1:])
         if peak(plan, replace(training, optimizer=half)) <= room:
-            yield 'optimizer state in bfloat16: mu_dtype = "bfloat16" in [optimizer]'
+            yield f'optimizer state in bfloat16: {HALF} = "bfloat16" in [optimizer]'

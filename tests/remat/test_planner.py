@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from dataclasses import replace
 from itertools import combinations
+from types import SimpleNamespace
 
 import checkmate
 import netwright as nw
+import optax
 import pytest
 from netwright import driver
 from netwright.ir.hardware import hardware
 from netwright.ir.plan import Plan
 from netwright.passes.memory.graph import Unit, backward, build
+from netwright.passes.memory.model import Training
+from netwright.passes.planner import advice
 from netwright.passes.planner.frontier import frontier, stock
 from netwright.passes.planner.milp import Search
 from netwright.passes.planner.problem import Problem, problem
@@ -198,3 +203,13 @@ def test_the_model_of_memory_runs_the_same_again(name):
         ours = question.outcome(kept).again
         made = {block[i].first for i in work.recomputed if not block[i].invariant}
         assert set(ours) == {i for i in made if block[i].alias_of is None}
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "lamb", "radam", "lion", "sgd", "amsgrad"])
+def test_state_in_bfloat16_is_advised_where_optax_has_it(name, monkeypatch):
+    monkeypatch.setattr(advice, "predict", lambda *_: SimpleNamespace(peak=0))  # all would do
+    module = loaded(EXPERTS)
+    training = Training(optimizer=((name, ()),))
+    said = advice.enough(lambda _: module, Plan(), training, SimpleNamespace(peak=2), 1, 0)
+    has = "mu_dtype" in inspect.signature(getattr(optax, name)).parameters
+    assert any("mu_dtype" in s for s in said) == has
