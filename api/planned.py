@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .passes.planner.choose import MARGIN, Block, Planned, size_text
+from .passes.planner.choose import Block, Planned, size_text
 
 if TYPE_CHECKING:
     from .ir.plan import Plan
@@ -39,7 +39,7 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
     if not planned.fits:
         lines[-1] = (
             f"does not fit: {size_text(report.peak)} at {report.moment}, with as little kept as "
-            f"can be; {MARGIN:.0%} of {budget} are left free"
+            f"can be; {planned.margin:.0%} of {budget} are left free"
         )
     parts = sorted(report.components, key=lambda part: -part[1])
     lines.append("        " + ", ".join(f"{size_text(s)} {n}" for n, s in parts[:6]))

@@ -56,7 +56,7 @@ class Question:
         """The model, elaborated."""
         return self.loaded.module
 
-    def answer(self, short: int = 0) -> Planned:
+    def answer(self, short: int | None = None) -> Planned:
         """The best plan; `short` is by how many bytes compiling has shown one to be too large."""
         from .passes.chunk import chunkable
         from .passes.planner.choose import choose

@@ -78,9 +78,7 @@ def held(
         answer: the best plan, given by how many bytes one of before was too large.
         measure: the peak of a plan, and the depths that it was extrapolated to.
     """
-    from .passes.planner.choose import MARGIN
-
-    short = -int(MARGIN * budget)  # measuring needs no margin
+    short = 0
     for tries in range(1, TRIES + 1):
         planned = answer(short)
         peak, depths = measure(planned.plan)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from netwright import planning
 from netwright.ir.hardware import hardware
-from netwright.passes.planner.choose import MARGIN, with_decisions
+from netwright.passes.planner.choose import with_decisions
 from netwright.verifying import held, measured_all
 
 ROOT = Path(__file__).parent.parent
@@ -159,11 +159,12 @@ def compiled(count: int, seed: int, names: list[str]) -> None:
         peaks = dict(zip(plans, measured_all(asked, list(plans.values())), strict=True))
         rows = sorted((o.peak, peaks[o][0], o.name) for o in plans)
         found[name] = {"sizes": sizes, "plans": rows, **budgets(count, seed, planned, plans, peaks)}
+        row, free = found[name], str(planned.margin)
         errors = sorted(p / x - 1 for p, x, _ in rows)
         print(
             f"{name}: {len(rows)} plans in {time.perf_counter() - start:.0f} s; predicted by "
-            f"{errors[0]:+.1%} to {errors[-1]:+.1%}; over the budget: {found[name]['over']}, "
-            f"with --verify {found[name]['over_verified']}",
+            f"{errors[0]:+.1%} to {errors[-1]:+.1%}; with {free} free {row['over'][free]} of "
+            f"{row['tried'][free]} are over the budget, with --verify {row['over_verified']}",
             flush=True,
         )
         COMPILED.write_text(json.dumps(table, indent=1) + "\n")
@@ -199,8 +200,7 @@ def holding(room: int, planned, plans: dict, peaks: dict):
     by_text = {plans[o].to_json(): peaks[o] for o in plans}
 
     def answer(short: int):
-        left = int(room * (1 - MARGIN)) - short
-        option = best(plans, left)
+        option = best(plans, room - short)
         chosen = option or planned.options[0]
         report = replace(planned.report, kept=())
         return replace(planned, plan=plans[chosen], fits=option is not None, report=report)

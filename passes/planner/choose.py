@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from ...ir.core import Module
+from ...ir.core import Module, Op
 from ...ir.hardware import Hardware
 from ...ir.plan import Decision, Decisions, Plan, decide
 from ..memory.graph import Graph, Unit, build
@@ -24,8 +24,9 @@ from .frontier import Point, frontier, point, stock
 from .milp import solved
 from .problem import Problem, problem
 
-MARGIN = 0.12
-"""Of the budget, left free where nothing is compiled (`docs/remat.md` says what was measured)."""
+MARGIN, LOOP_MARGIN = 0.12, 0.2
+"""Of the budget, left free where nothing is compiled; the second with loops inside of layers, of
+which the model of memory knows less (`docs/remat.md` says what was measured)."""
 
 GAIN = 0.1
 """Of the step's time, that more microbatches must save to be taken unasked. Where layers have
@@ -83,6 +84,7 @@ class Planned:
         report: of the model of memory for it.
         budget: bytes per device.
         device: what the times are for.
+        margin: of the budget, what is left free where nothing is compiled.
         fits: whether the predicted peak, with the margin, is within the budget.
         seconds: of a step without second runs, by the table of hardware.
         chosen: the option that was taken.
@@ -95,6 +97,7 @@ class Planned:
     report: MemoryReport
     budget: int
     device: Hardware
+    margin: float
     fits: bool
     seconds: float
     chosen: Option
@@ -115,7 +118,7 @@ def choose(
     device: Hardware,
     budget: int,
     batch: int = 0,
-    short: int = 0,
+    short: int | None = None,
     cuts: Iterable[str] = (),
 ) -> Planned:
     """The best plan within a budget.
@@ -126,7 +129,8 @@ def choose(
         training: optimizer and the like.
         budget: bytes per device.
         batch: what microbatches must divide; 0 for none but those of the plan.
-        short: bytes by which compiling has shown a plan of before to be too large.
+        short: bytes by which compiling has shown a plan of before to be too large; None where
+            nothing is compiled, so that a margin is kept instead.
         cuts: keys of values that may be cut into parts (`passes.chunk`).
 
     Raises:
@@ -161,11 +165,15 @@ def choose(
             best = other
     if best.fits:
         return best
-    room = int(budget * (1 - MARGIN))
-    found = enough(apply, best.plan, training, best.report, room, batch)
-    return replace(
-        best, advice=(*found, f"a budget of {size_text(best.report.peak / (1 - MARGIN))}")
-    )
+    share = 1 - best.margin
+    found = enough(apply, best.plan, training, best.report, int(budget * share), batch)
+    return replace(best, advice=(*found, f"a budget of {size_text(best.report.peak / share)}"))
+
+
+def margin(module: Module) -> float:
+    """What is left free of a budget where nothing is compiled."""
+    loops = any(_is_loop(op) for _, _, op in module.walk())
+    return LOOP_MARGIN if loops else MARGIN
 
 
 def _better(a: Planned, b: Planned) -> Planned:
@@ -183,7 +191,7 @@ def _loops(module: Module, plan: Plan) -> Iterable[Decisions]:
     sizes = {**dict(module.sizes), **dict(plan.sizes)}
     loops = {}
     for instance, _, op in module.walk():
-        if op.name == "scan" and op["carry"] and not op.get("parts"):
+        if _is_loop(op):
             count = op["along"].size.evaluate(sizes)
             found = group_sizes(count, op.name)
             if found:
@@ -196,6 +204,11 @@ def _loops(module: Module, plan: Plan) -> Iterable[Decisions]:
             why = f"of {count} steps {what}: only what it is handed stays"
             made.append(Decision(key, size, why))
         yield decide((), *made)
+
+
+def _is_loop(op: Op) -> bool:
+    """Whether it is a loop that a layer has; a loss that is taken in parts is none."""
+    return op.name == "scan" and bool(op["carry"]) and not op.get("parts")
 
 
 def _time(planned: Planned) -> float:
@@ -217,19 +230,22 @@ def _best(
     training: Training,
     device: Hardware,
     budget: int,
-    short: int,
+    short: int | None,
 ) -> Planned:
     module = apply(plan)
     measure = _Measure(module, plan, training, device)
     blocks = measure.blocks
     options = worth(_options(blocks, measure))
-    room = int(budget * (1 - MARGIN)) - short
+    free = margin(module)
+    room = int(budget * (1 - free)) if short is None else budget - short
     fitting = [o for o in options if o.peak <= room]
     chosen = min(fitting, key=lambda o: (o.again, o.peak)) if fitting else options[0]
     made = with_decisions(plan, blocks, chosen)
     report = measure.report(chosen.points)
     seconds = measure.seconds()
-    return Planned(made, report, budget, device, bool(fitting), seconds, chosen, options, blocks)
+    return Planned(
+        made, report, budget, device, free, bool(fitting), seconds, chosen, options, blocks
+    )
 
 
 def _steps_again(unit: Unit, device: Hardware) -> float:
