@@ -88,9 +88,10 @@ def write_program(files: ProgramFiles, folder: Path) -> list[str]:
             changed = _update(files, made)
             os.rename(made, folder)
             return changed
-        except OSError:
+        except OSError as error:
             shutil.rmtree(made, ignore_errors=True)
             if not folder.exists():
+                error.filename = str(folder)  # a person knows nothing of the other
                 raise
     return _update(files, folder)
 

@@ -143,6 +143,12 @@ def test_other_folders_are_not_written_into(tmp_path):
     assert "folder-not-empty" in refused.stderr
 
 
+def test_a_folder_that_cannot_be_made_is_named_as_it_was_given(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = netwright("emit", EXAMPLES / "mlp", "-o", tmp_path / "file" / "p", fine=False)
+    assert done.returncode == 1 and f"{tmp_path / 'file' / 'p'}: " in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, code",
     [
