@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from ...ir.core import Module, Op
 from ...ir.hardware import Hardware
@@ -136,19 +137,22 @@ def choose(
     Raises:
         InputError: a free size has no value.
     """
-    best = _best(apply, replace(plan, remat=(), groups=()), training, device, budget, short)
+    apply = cache(apply)
+    plan = replace(plan, remat=(), groups=())
+    best = _best(apply, plan, training, device, budget, short)
     for key in () if plan.loss_chunks else cuts:
         if best.fits and best.chosen.again == 0:
             break
         reason = "whole it would take much of the peak; its parts are made again one by one"
-        cut = replace(plan, remat=(), groups=(), loss_chunks=(Decision(key, LOSS_PARTS, reason),))
+        cut = replace(plan, loss_chunks=(Decision(key, LOSS_PARTS, reason),))
         other = _best(apply, cut, training, device, budget, short)
         best = _better(best, other)
-    for groups in _loops(apply(best.plan), best.plan):
+    cut = replace(best.plan, remat=(), groups=())
+    for groups in _loops(apply(cut), cut):
         if best.fits and best.chosen.again == 0:
             break
-        bare = replace(best.plan, remat=(), groups=groups)
-        best = _better(best, _best(apply, bare, training, device, budget, short))
+        grouped = replace(cut, groups=groups)
+        best = _better(best, _best(apply, grouped, training, device, budget, short))
     states = any(v.writes for i in apply(plan).instances for v in i.variants)
     steps = tuple(d for d in best.plan.groups if "/" in d.key)
     bare = replace(best.plan, remat=(), groups=steps)
