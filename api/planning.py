@@ -57,7 +57,7 @@ class Question:
         return self.loaded.module
 
     def answer(self, short: int | None = None) -> Planned:
-        """The best plan; `short` is by how many bytes compiling has shown one to be too large."""
+        """The best plan; `short` is by how many bytes compiled peaks are above predicted ones."""
         from .passes.chunk import chunkable
         from .passes.planner.choose import choose
 

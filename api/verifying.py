@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SHALLOW = 2
 """Copies of a block, or groups of copies, in the shallowest model that is compiled."""
 
-TRIES = 6
+TRIES = 8
+"""Plans that are compiled at most."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def held(
     """The first plan that holds when it is measured, or the last that was tried.
 
     Args:
-        answer: the best plan, given by how many bytes one of before was too large.
+        answer: the best plan, given how many bytes a compiled peak is above a predicted one.
         measure: the peak of a plan, and the depths that it was extrapolated to.
     """
     short = 0
@@ -89,7 +90,7 @@ def held(
             planned = replace(planned, fits=True, advice=())
         if found.fits or not planned.fits:
             break
-        short += peak - budget + budget // 1000
+        short = max(short, peak - planned.report.peak + budget // 1000)
     return planned, found
 
 

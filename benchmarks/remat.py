@@ -202,7 +202,7 @@ def holding(room: int, planned, plans: dict, peaks: dict):
     def answer(short: int):
         option = best(plans, room - short)
         chosen = option or planned.options[0]
-        report = replace(planned.report, kept=())
+        report = replace(planned.report, kept=(), peak=chosen.peak)
         return replace(planned, plan=plans[chosen], fits=option is not None, report=report)
 
     return held(room, answer, lambda plan: by_text[plan.to_json()])[1]

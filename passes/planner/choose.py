@@ -130,8 +130,8 @@ def choose(
         training: optimizer and the like.
         budget: bytes per device.
         batch: what microbatches must divide; 0 for none but those of the plan.
-        short: bytes by which compiling has shown a plan of before to be too large; None where
-            nothing is compiled, so that a margin is kept instead.
+        short: bytes by which compiled peaks of plans of before are above what was predicted for
+            them; None where nothing is compiled, so that a margin is kept instead.
         cuts: keys of values that may be cut into parts (`passes.chunk`).
 
     Raises:

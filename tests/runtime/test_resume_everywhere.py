@@ -106,7 +106,7 @@ def test_every_step_of_fifty(carrying, tmp_path):
 
 
 STOPS = {
-    "step": ("runtime.loop.Recorder", "add", 5),
+    "step": ("runtime.recorder.Recorder", "add", 5),
     "save": ("runtime.snapshot.Snapshot", "write", 1),
     "evaluation": ("runtime.evaluate.Evaluator", "_run", 2),
 }
