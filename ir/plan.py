@@ -9,8 +9,9 @@ inside it, unless they have a decision of their own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 from .core import CONCRETE, Module, join
@@ -66,10 +67,13 @@ class Mesh:
 
     def size(self) -> int:
         """How many devices there are."""
-        total = 1
-        for _, size in self.axes:
-            total *= size
-        return total
+        return prod(size for _, size in self.axes)
+
+    def parts(self, names: Collection[str]) -> int:
+        """Over how many devices values lie that have dims of these names."""
+        axes = dict(self.axes)
+        along = {a for name, spread in self.values if name in names for a in spread}
+        return prod(axes[a] for a in along)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ taken. So more memory never means more time, and no stock policy that fits is be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
-from ...ir.core import Module, Op
+from ...ir.core import Module, Op, leading
 from ...ir.hardware import Hardware
 from ...ir.plan import Decision, Decisions, Plan, decide
 from ..memory.graph import Graph, Unit, build
@@ -120,9 +120,9 @@ def choose(
     budget: int,
     batch: int = 0,
     short: int | None = None,
-    cuts: Iterable[str] = (),
+    cuts: Collection[str] = (),
 ) -> Planned:
-    """The best plan within a budget.
+    """The best plan within a budget; where there is none, what would be enough.
 
     Args:
         apply: applies a plan to the module.
@@ -138,7 +138,32 @@ def choose(
         InputError: a free size has no value.
     """
     apply = cache(apply)
+
+    def search(plan: Plan) -> Planned:
+        return _search(apply, plan, training, device, budget, batch, short, cuts)
+
     plan = replace(plan, remat=(), groups=())
+    best = search(plan)
+    if best.fits:
+        return best
+    share = 1 - best.margin
+    found = enough(
+        apply, best.plan, training, best.report, int(budget * share), batch,
+        lambda mesh: search(replace(plan, mesh=mesh)).fits,
+    )  # fmt: skip
+    return replace(best, advice=(*found, f"a budget of {size_text(best.report.peak / share)}"))
+
+
+def _search(
+    apply: Apply,
+    plan: Plan,
+    training: Training,
+    device: Hardware,
+    budget: int,
+    batch: int,
+    short: int | None,
+    cuts: Collection[str],
+) -> Planned:
     best = _best(apply, plan, training, device, budget, short)
     for key in () if plan.loss_chunks else cuts:
         if best.fits and best.chosen.again == 0:
@@ -156,7 +181,8 @@ def choose(
     states = any(v.writes for i in apply(plan).instances for v in i.variants)
     steps = tuple(d for d in best.plan.groups if "/" in d.key)
     bare = replace(best.plan, remat=(), groups=steps)
-    for parts in _more(plan.microbatches, batch):
+    devices = plan.mesh.parts(leading(apply(plan)))
+    for parts in _more(plan.microbatches, batch // devices):
         if best.fits and best.chosen.again == 0:
             break
         other = _best(apply, replace(bare, microbatches=parts), training, device, budget, short)
@@ -167,11 +193,7 @@ def choose(
             break
         elif other.report.peak < best.report.peak:
             best = other
-    if best.fits:
-        return best
-    share = 1 - best.margin
-    found = enough(apply, best.plan, training, best.report, int(budget * share), batch)
-    return replace(best, advice=(*found, f"a budget of {size_text(best.report.peak / share)}"))
+    return best
 
 
 def margin(module: Module) -> float:
@@ -220,7 +242,7 @@ def _time(planned: Planned) -> float:
 
 
 def _more(parts: int, batch: int) -> Iterable[int]:
-    """Larger numbers of microbatches, each dividing the batch."""
+    """Larger numbers of microbatches, each dividing the batch, which is that of one device."""
     number = parts * 2
     while number <= min(batch, MOST_PARTS):
         if batch % number == 0:

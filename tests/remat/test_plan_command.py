@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from netwright import driver, planning
 from netwright.cli import main
 from netwright.ir.diagnostics import InputError
-from netwright.ir.plan import Plan
+from netwright.ir.plan import Mesh, Plan
 from netwright.passes.planner.choose import MARGIN
 from programs import EXAMPLES, SMALL, small_shakespeare
 
@@ -83,7 +84,15 @@ def test_the_json_says_it_all(found):
 @pytest.mark.slow
 def test_nothing_that_fits_says_what_would_be_enough():
     said = run(GPT2, *TINY, *BATCH, "--memory", "1MB", code=1)
-    assert "does not fit" in said and "more devices" in said and "a budget of" in said
+    assert "does not fit" in said and "a budget of" in said
+    assert (
+        '7 more devices: axes = { data = 8 }, values = { B = "data" }, params = { D = "data" }'
+    ) in said
+    sizes = {"V": 64, "L": 4, "D": 32, "G": 2, "B": 8, "S": 64}
+    for count, fits in ((8, True), (4, False)):
+        mesh = Mesh((("data", count),), (("B", ("data",)),), (("D", ("data",)),))
+        asked = planning.of_model(EXAMPLES / "gallery/gpt2.nw", sizes, "1MB")
+        assert replace(asked, plan=replace(asked.plan, mesh=mesh)).answer().fits == fits
 
 
 def test_more_memory_never_means_more_time(found):
@@ -153,3 +162,11 @@ def test_compiling_holds_the_plan(found):
     text = json.dumps(said["plan"])
     (whole,) = peaks([_job(question, Plan.from_json(text), {})])
     assert abs(whole - said["verified"]["peak"]) <= 0.01 * whole
+
+
+def test_every_microbatch_divides_over_the_devices():
+    sizes = {"V": 64, "L": 4, "D": 32, "G": 2, "B": 8, "S": 64}
+    mesh = Mesh((("data", 4),), (("B", ("data",)),), (("D", ("data",)),))
+    asked = planning.of_model(EXAMPLES / "gallery/gpt2.nw", sizes, "0.3MB")
+    found = replace(asked, plan=replace(asked.plan, mesh=mesh)).answer()
+    assert not found.fits and found.plan.microbatches == 2

@@ -210,6 +210,7 @@ def test_state_in_bfloat16_is_advised_where_optax_has_it(name, monkeypatch):
     monkeypatch.setattr(advice, "predict", lambda *_: SimpleNamespace(peak=0))  # all would do
     module = loaded(EXPERTS)
     training = Training(optimizer=((name, ()),))
-    said = advice.enough(lambda _: module, Plan(), training, SimpleNamespace(peak=2), 1, 0)
+    peak = SimpleNamespace(peak=2)
+    said = advice.enough(lambda _: module, Plan(), training, peak, 1, 0, lambda _: True)
     has = "mu_dtype" in inspect.signature(getattr(optax, name)).parameters
     assert any("mu_dtype" in s for s in said) == has
