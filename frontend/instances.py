@@ -50,6 +50,9 @@ class InstanceBuilder(Settled):
         options: the values of its options.
         broken: names whose declaration was wrong, and has been reported.
         wrong: whether any declaration was wrong.
+        use: the layer and the `use` or call that made it; None of the entry.
+        sizes: what the dims of its own are written as.
+        moved: while its names mean other dims for one call: what each became.
         along: the caller's dim that its copies run along, where it is one of several.
         repeated: whether these are in sequence.
         anonymous: instances of layers called by their own name, by the identity of the call.
@@ -65,6 +68,9 @@ class InstanceBuilder(Settled):
         self.bound: dict[str, Dim | Pending] = {}
         self.outside: dict[str, Dim | Pending | None] = {}
         self.local: dict[str, Dim] = {}
+        self.use: tuple[LayerRef, tree.Use | tree.Call] | None = None
+        self.sizes: dict[str, tree.Expr] = {}
+        self.moved: dict[Dim, Dim] = {}
         self.glossary: dict[tuple[str, str], Dim] = {}
         self.dotted: dict[tuple[str, Size, str], Dim] = {}
         self.options: dict[str, Any] = {}
@@ -89,7 +95,11 @@ class InstanceBuilder(Settled):
         """Forget what was derived while dims and options were being bound."""
         self.used.clear()
         self.glossary.clear()
-        self._constants.clear()
+        self.forget_constants()
+
+    def forget_constants(self) -> None:
+        """Forget the values of constants, which may be written with sizes."""
+        self._constants = {}
 
     def new_dim(self, name: str, size: Size, origin: tuple[str, str] | None = None) -> Dim:
         """A dim of this instance; `origin` is the glossary entry that it goes back to."""
@@ -132,6 +142,8 @@ class InstanceBuilder(Settled):
         """Report a name that means no dim."""
         if name in self.broken:  # its declaration has been reported
             return Mistake()
+        late = [d for s in self.layer.body if isinstance(s, tree.Dims) for d in s.items]
+        places = tuple(Place(d.span, "declared only here") for d in late if d.name == name)
         known = {*self.bound, *self.local, *(declared or {}), *self.file.dims}
         facts = [f"known here: {some(sorted(known))}"] if known else []
         main = self.shared.main
@@ -139,12 +151,15 @@ class InstanceBuilder(Settled):
         if self.file is not main and name in main.dims:
             facts.append(f"{main.name} has a dim {name}, but a file sees only its own names")
             help = f"name it between the brackets of the layer: {self.layer.name}[{name}]"
+        if places:
+            help = "put `dims:` first in the layer"
         if not name[:1].isupper():
             facts.insert(0, "a dim begins with a capital letter")
         return self.shared.error(
             "unknown-dim",
-            f"no dim is called {name}",
+            f"no dim is called {name}" if not places else f"{name} is declared further down",
             span,
+            places=places,
             facts=tuple(facts),
             help=help or (f"declare it: dims: {name} = …" if name[:1].isupper() else ""),
         )
@@ -182,8 +197,7 @@ class InstanceBuilder(Settled):
             return None
         if name in self._resolving:
             raise self.cycle(name, declaration.span)
-        main = self.file is self.shared.main
-        if main and name in self.shared.overrides:
+        if self.given_from_outside(name):
             size = Size.of(self.shared.overrides[name])
         elif declaration.size is None:
             size = self.shared.free_size(name)
@@ -196,6 +210,10 @@ class InstanceBuilder(Settled):
         dim = self.new_dim(name, size, origin)
         self.glossary[origin] = dim
         return dim
+
+    def given_from_outside(self, name: str) -> bool:
+        """Whether a dim of the glossary has its size by `--set`."""
+        return self.file is self.shared.main and name in self.shared.overrides
 
     def cycle(self, name: str, span: Span) -> Mistake:
         """Report a size or constant that is written with itself; each cycle once."""

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..ir.core import Child, Dim, Op, Type, Value, Variant, attributes, axes, walk
+from ..ir.core import Child, Op, Type, Value, Variant, attributes, axes, walk
 from ..ir.diagnostics import Diagnostics, Place, Span
 from . import tree
 from .constants import LayerRef, Mistake, is_constant, plain
 from .instances import BuiltVariant, ChildRecord, InstanceBuilder
 from .matching import Matcher
 from .reading import Many, Val
+from .rebinding import rebound
 from .uses import instance
 from .variants import elaborate_variant
 from .wording import corrected, count, listed, meant, without, written
@@ -80,16 +81,19 @@ def _holds(builder: InstanceBuilder) -> bool:
 
 def call_child(body: Values, record: ChildRecord, node: tree.Call, labels) -> Any:
     """A call of an instance: arguments matched by name, the body elaborated for their types."""
-    child = record.builder
-    shared = body.shared
-    if body.inside and _stateful(child):
+    if body.inside and _stateful(record.builder):
         raise _odd_place(body, record, node, "state")
-    overrides = _dims_at_call(body, record, node)
+    with rebound(body, record, node):
+        return _matched_call(body, record, node, labels)
+
+
+def _matched_call(body: Values, record: ChildRecord, node: tree.Call, labels) -> Any:
+    child, shared = record.builder, body.shared
     along = record.child.along
     given = {
         n: v for n, v in _arguments(body, child, node).items() if not _is_default(body, child, n, v)
     }
-    matcher = Matcher(body, child, along, overrides)
+    matcher = Matcher(body, child)
     values = [a for a in child.layer.arguments if a.type is not None]
     absent = [a.name for a in values if a.name not in given]
     # The first value with `...` sets what that stands for; constants take it from there.
@@ -173,37 +177,6 @@ def _odd_place(body: Values, record: ChildRecord, node: tree.Call, what: str) ->
         places=places,
         help=help,
     )
-
-
-def _dims_at_call(body: Values, record: ChildRecord, node: tree.Call) -> dict[str, Dim]:
-    overrides: dict[str, Dim] = {}
-    child = record.builder
-    for item in node.dims or ():
-        value = item.value if item.value is not None else item.left
-        if not isinstance(item.left, tree.Name) or not isinstance(value, tree.Name) or item.right:
-            raise body.shared.error("dims-at-call", "a call gives dims by name: [S = T]", item.span)
-        name = item.left.id
-        if name not in child.bound:
-            raise body.shared.error(
-                "unknown-dim", f"{child.layer.name} has no dim {name}", item.span,
-                facts=(f"its dims are {', '.join(child.bound)}" if child.bound else "it has none",),
-                help=meant(body.shared.diagnostics, item.span, name, child.bound),
-            )  # fmt: skip
-        carried = [
-            v
-            for v in (*child.params.values(), *child.states.values())
-            if child.bound[name] in v.order
-        ]
-        if carried:
-            raise body.shared.error(
-                "dim-of-parameter",
-                f"{name} cannot change from call to call: the parameter {carried[0].name} has it",
-                item.span,
-                places=(Place(carried[0].span, "declared here"),) if carried[0].span else (),
-                help="give it at the use, and make a second instance for other sizes",
-            )
-        overrides[name] = body.instance.dim(value.id, value.span, body.declared)
-    return overrides
 
 
 def _arguments(

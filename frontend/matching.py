@@ -22,20 +22,17 @@ if TYPE_CHECKING:
 class Matcher:
     """How the dims of a child and of its caller stand for each other, in one call."""
 
-    def __init__(
-        self, body: Values, child: InstanceBuilder, along: Dim | None, overrides: dict[str, Dim]
-    ):
-        self.body, self.child, self.along, self.overrides = body, child, along, overrides
+    def __init__(self, body: Values, child: InstanceBuilder):
+        self.body, self.child = body, child
         self.pairs: dict[Dim, Dim] = {}  # child's dim → caller's dim
         self.dots: tuple[Dim, ...] | None = None
         self.dots_outside: tuple[Dim, ...] = ()
-        self.changed: dict[str, Dim] = {}
+        moved = set(child.moved.values())
+        self.changed = {n: d for n, d in child.bound.items() if isinstance(d, Dim) and d in moved}
 
     def outside(self, name: str, span) -> Dim | None:
         """The caller's dim that a dim name of the child stands for; None if there is none."""
         child, inst = self.child, self.body.instance
-        if name in self.overrides:
-            return self.overrides[name]
         if name in child.bound:
             found = child.outside[name]
             if isinstance(found, Pending):
@@ -124,7 +121,7 @@ class Matcher:
                 )
             left.remove(outer)
             dim = child.bound.get(name.id)
-            if isinstance(dim, Pending) or name.id in self.overrides:
+            if isinstance(dim, Pending):
                 dim = self.changed.get(name.id) or child.dotted_dim(outer, f"@{name.id}", name.id)
                 self.changed[name.id] = dim
             elif dim is None:

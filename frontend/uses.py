@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..ir.core import Child, Dim, Region, Type, Variable
@@ -113,15 +115,23 @@ def instance(parent: InstanceBuilder, name: str, ref: LayerRef, node: tree.Use |
     if len(chain) > DEEPEST:
         raise shared.error("too-deep", f"instances are nested more than {DEEPEST} deep", node.span)
     builder = InstanceBuilder(shared, parent.child_path(name), ref, parent)
-    _bind_dims(parent, builder, ref, node)
-    _bind_options(parent, builder, dict(ref.given), node)
+    builder.use = ref, node
+    bind_dims(parent, builder, ref, node)
+    bind_options(parent, builder, dict(ref.given), node)
     declare(builder)
     return builder
 
 
-def _bind_dims(parent: InstanceBuilder, child: InstanceBuilder, ref: LayerRef, node) -> None:
-    """Bind a layer's bracketed dims: what the use gives, else sizes that came with an option, else
-    defaults, else the caller's, else those of the place where the option was written."""
+def bind_dims(
+    parent: InstanceBuilder,
+    child: InstanceBuilder,
+    ref: LayerRef,
+    node,
+    called: Mapping[str, Dim] = MappingProxyType({}),
+) -> None:
+    """Bind a layer's bracketed dims: what a call gives, else the use, else sizes that came with an
+    option, else defaults, else the caller's, else those of the place where the option was
+    written."""
     shared, layer = parent.shared, child.layer
     items = node.dims or ()
     parameters = dim_parameters(layer)
@@ -155,8 +165,8 @@ def _bind_dims(parent: InstanceBuilder, child: InstanceBuilder, ref: LayerRef, n
             else corrected(shared.diagnostics, callee.span, f"{dotted(callee)}[{inner}]"),
         )
     for parameter in parameters:
-        size = preset.get(parameter.name)
-        _bind_dim(parent, child, parameter, given.get(parameter.name), size)
+        name = parameter.name
+        _bind_dim(parent, child, parameter, given.get(name), preset.get(name), called.get(name))
     child.forget()
 
 
@@ -222,11 +232,18 @@ def _given_dims(
 
 
 def _bind_dim(
-    parent: InstanceBuilder, child: InstanceBuilder, parameter, given, size: Size | None
+    parent: InstanceBuilder,
+    child: InstanceBuilder,
+    parameter,
+    given,
+    size: Size | None,
+    called: Dim | None,
 ) -> None:
     name = parameter.name
-    outside: Dim | Pending | None = None
-    if given is not None:
+    outside: Dim | Pending | None = called
+    if called is not None:
+        pass
+    elif given is not None:
         size, (expression, declares) = None, given
         if isinstance(expression, tree.Name):
             outside = parent.find_dim(expression.id)
@@ -261,7 +278,7 @@ def _bind_dim(
         child.bound[name] = Pending(name, parameter.span)
 
 
-def _bind_options(
+def bind_options(
     parent: InstanceBuilder, child: InstanceBuilder, preset: dict[str, Any], node
 ) -> None:
     shared, layer = parent.shared, child.layer
@@ -450,6 +467,7 @@ def _local_dim(inst: InstanceBuilder, node: tree.DimDecl) -> None:
             help=f"{node.name} = …",
         )
     inst.local[node.name] = inst.new_dim(node.name, inst.size(node.size))
+    inst.sizes[node.name] = node.size
 
 
 def _refuse_second(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from netwright import driver
 from netwright.backend.model import ModelWriter
+from netwright.ir.diagnostics import InputError
 from netwright.ir.plan import Plan
 from trials import load, trial
 
@@ -259,6 +260,84 @@ model M(a: [B, S, D], b: [B, T, D]) -> [B, D]:
     done = trial(text, a, b)
     w = done.params["tower"]["w"]
     done.equals((np.tanh(a * w).mean(1) + 3) * (np.tanh(b * w).mean(1) + 4))
+
+
+def test_what_is_written_with_a_dim_given_at_a_call_follows_it():
+    """Dims of the layer and of the glossary, constants, defaults, and instances inside of it."""
+    text = """
+dims: B = 2, S = 4, T = 6, D = 3, L = 2, Third = 2 * S
+const: scale = 1 / S
+layer Head[N, D](x: [..., N, D]) -> [..., D]:
+    dims: Half = N // 2
+    return sum[Half](slice[N -> Half](x)) + Half
+layer Inner[S, D, More = S + 1](x: [..., S, D]) -> [..., S, D]:
+    param w: [D] = ones()
+    return x * w - mean[S](x) + More
+layer Tower[S, D](x: [..., S, D]) -> [..., D]:
+    use inner = Inner
+    use more = repeat[L] Inner
+    use other = Inner[More = 3 * S]
+    use head = Head[N = S]
+    return head(other(more(inner(x)))) + Head[N = S](x) + Third * scale + sum[S](x)
+model M(a: [B, S, D], b: [B, T, D]) -> [B, D], [B, D], [B, D]:
+    use tower = Tower
+    return tower(a), tower[S = T](b), tower(a)
+"""
+    a, b = normal(2, 4, 3), normal(2, 6, 3)
+    done = trial(text, a, b)
+    p = done.params["tower"]
+
+    def tower(x):
+        size = x.shape[1]
+
+        def inner(x, w, m):
+            return x * w - x.mean(1, keepdims=True) + m
+
+        def head(x):
+            return x[:, : size // 2].sum(1) + size // 2
+
+        y = inner(x, p["inner"]["w"], size + 1)
+        for w in p["more"]["w"]:
+            y = inner(y, w, size + 1)
+        y = inner(y, p["other"]["w"], 3 * size)
+        return head(y) + head(x) + 2 * size / size + x.sum(1)
+
+    done.equals(tower(a), tower(b), tower(a))
+
+
+@pytest.mark.parametrize(
+    ("inside", "said"),
+    [
+        ("    param w: [Half] = ones()\n    use i = Inner\n    return i(x) * sum[Half](w)\n",
+         "Half cannot change from call to call: the parameter w has it"),
+        ("    use p = Wide\n    use i = Inner\n    return p(i(x))\n",
+         "N cannot change from call to call: the parameter w has it"),
+        ("    use i = Inner(gain = 1 / S)\n    return i(x)\n",
+         "gain cannot change from call to call: it is an option of the use"),
+        ("    use i = repeat[S] Single\n    return x + i(sum[S](x))\n",
+         "S cannot change from call to call: copies run along it"),
+    ],
+)  # fmt: skip
+def test_what_cannot_follow_a_dim_given_at_a_call(inside, said):
+    text = f"""
+dims: B = 2, S = 4, T = 6, D = 3
+layer Inner[S](x: [..., S], gain = 1) -> [..., S]:
+    return x * gain + S
+layer Wide[S](x: [..., S]) -> [..., S]:
+    dims: N = 2 * S
+    param w: [N] = ones()
+    return x + sum[N](w)
+layer Single(x: [...]) -> [...]:
+    return x + 1
+layer Tower[S](x: [..., S]) -> [..., S]:
+    dims: Half = S // 2
+{inside}model M(a: [B, S], b: [B, T]) -> [B, S], [B, T]:
+    use tower = Tower
+    return tower(a), tower[S = T](b)
+"""
+    with pytest.raises(InputError) as error:
+        load(text)
+    assert said in {d.message for d in error.value.diagnostics}
 
 
 def test_a_constant_for_a_value_is_expanded():
