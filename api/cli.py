@@ -404,7 +404,7 @@ def sample(
     is_flag=False,
     flag_value="cpu",
     metavar="TARGET",
-    help="Compile shallow copies, and take a plan that holds; for cpu, or tpu:v5e.",
+    help="Compile the step, and take a plan that holds; for cpu, or tpu:v5e.",
 )
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
 @click.option("--html", type=existing, metavar="FILE", help="Where to write a report to look at.")

@@ -1,25 +1,25 @@
-"""Holding a plan to what XLA makes of it: shallow copies of the model are compiled, and the depth
-is extrapolated, in which memory is linear under `lax.scan`."""
+"""Holding a plan to what XLA makes of it: the step is compiled, never run. Of blocks that are
+unrolled only a few copies are, and the depth is extrapolated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import lcm
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .compiled import Job, peaks
 from .driver import compile_module, load
 from .ir.core import Module, join
 from .ir.diagnostics import InputError
-from .ir.plan import Plan
+from .ir.plan import Plan, find
 
 if TYPE_CHECKING:
     from .passes.planner.choose import Planned
     from .planning import Question
 
 SHALLOW = 2
-"""Copies of a block, or groups of copies, in the shallowest model that is compiled."""
+"""Copies of an unrolled block in the shallowest model that is compiled."""
 
 TRIES = 8
 """Plans that are compiled at most."""
@@ -32,7 +32,7 @@ class Verified:
     Attributes:
         target: what was compiled for.
         peak: bytes per device.
-        depths: the numbers of copies that were compiled, by dim; empty for the model as it is.
+        depths: the numbers of copies that were extrapolated to, by dim; of loops none is.
         fits: whether the peak is within the budget.
         tries: how many plans were compiled.
         host: bytes of what goes to the host, which the compiler for CPUs counts as the device's;
@@ -108,56 +108,55 @@ def measured_all(
     depths = [_depths(question, plan) for plan in plans]
     jobs = []
     for plan, deep in zip(plans, depths, strict=True):
-        shallow = {name: SHALLOW * step for name, (_, step) in deep.items()}
-        more = [{**shallow, name: (SHALLOW + 1) * step} for name, (_, step) in deep.items()]
-        jobs += [_job(question, plan, d) for d in (shallow, *more)]
+        shallow = dict.fromkeys(deep, SHALLOW)
+        more = [{**shallow, name: SHALLOW + 1} for name in deep]
+        jobs += [job(question, plan, d) for d in (shallow, *more)]
     found = iter(peaks(jobs, target))
     rows = []
     for deep in depths:
         total = least = next(found)
-        for count, step in deep.values():
-            total += (count // step - SHALLOW) * (next(found) - least)
-        rows.append((total, tuple((name, count) for name, (count, _) in deep.items())))
+        for count in deep.values():
+            total += (count - SHALLOW) * (next(found) - least)
+        rows.append((total, tuple(deep.items())))
     return rows
 
 
-def _depths(question: Question, plan: Plan) -> dict[str, tuple[int, int]]:
-    """The dims along which blocks are repeated, that can be set: how many copies there are, and in
-    groups of how many they run."""
-    found: dict[str, tuple[int, int]] = {}
-    groups = {d.key: d.choice for d in plan.groups}
+def _depths(question: Question, plan: Plan) -> dict[str, int]:
+    """The dims, that can be set, along which blocks are repeated that the plan unrolls. Where they
+    are a loop, all of them are compiled as fast as two."""
+    found: dict[str, int] = {}
     for instance in question.module.instances:
         for child in instance.children:
             along = child.along
             if child.mode != "repeat" or along is None or not along.size.is_constant:
                 continue
-            group = groups.get(join(instance.path, child.name), 1)
-            assert isinstance(group, int)
-            before = found.get(along.name, (0, 1))[1]
-            found[along.name] = (along.size.value, lcm(group, before))
+            decision = find(plan.roll, join(instance.path, child.name))
+            if decision is not None and decision.choice == "unroll":
+                found[along.name] = along.size.value
     settable = {}
-    for name, (count, step) in found.items():
-        if count <= (SHALLOW + 1) * step:
+    for name, count in found.items():
+        if count <= SHALLOW + 1:
             continue
         try:
-            module = _module(question, {name: SHALLOW * step})
+            module = _module(question, {name: SHALLOW})
         except InputError:
             continue
         dims = [c.along for i in module.instances for c in i.children]
         sizes = {d.size for d in dims if d is not None and d.name == name}
-        if all(s.is_constant and s.value == SHALLOW * step for s in sizes):
-            settable[name] = (count, step)
+        if all(s.is_constant and s.value == SHALLOW for s in sizes):
+            settable[name] = count
     return settable
 
 
-def _module(question: Question, depths: dict[str, int]) -> Module:
+def _module(question: Question, depths: Mapping[str, int]) -> Module:
     if not depths:
         return question.module
     settings = {**dict(question.settings), **depths}
     return load(question.loaded.path, settings, question.module.name).module
 
 
-def _job(question: Question, plan: Plan, depths: dict[str, int]) -> Job:
+def job(question: Question, plan: Plan, depths: Mapping[str, int] = MappingProxyType({})) -> Job:
+    """What is compiled of a plan, with other depths where they are given."""
     from .backend.model import ModelWriter
 
     module = _module(question, depths)

@@ -5,11 +5,16 @@ Random configurations of models of the gallery are compiled for the CPU, never r
 `netwright.passes.memory` says without compiling. Each is compiled twice: in the *oracle* mode, in
 which XLA schedules for memory, and as XLA does by default.
 
-    python benchmarks/memory.py [--count 66] [--seed 1] [--measure] [--tpu] [--worst 10] [NAME ...]
+    python benchmarks/memory.py [--count 66] [--seed 1] [--measure] [--verify] [--tpu] [--worst 10]
+        [NAME ...]
 
 With `--measure`, what is not yet in `results/memory_xla.json` is compiled (a quarter of a minute
 each). With `--tpu` it is eight configurations in bfloat16, compiled by the compiler of TPU v5e,
 which needs no TPU but its package (`pip install "jax[tpu]"`). `docs/memory.md` has more.
+
+What `netwright plan --verify` compiles is the step as it is, but where blocks are unrolled: then it
+is two and three copies, from which the depth is extrapolated. With `--verify` that is put beside
+what all copies take, of those configurations that have at most eight.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ MEASURED = Path(__file__).parent / "results/memory_xla.json"
 RESULT = Path(__file__).parent / "results/memory.json"
 DEVICES = 8
 MODES = ("oracle", "default")
+KINDS = (*MODES, "v5e")
 ORACLE = {
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     "xla_disable_hlo_passes": "cse_barrier_expander",
@@ -158,9 +164,7 @@ def remat_of(config: Config):
     module = module_of(config)
     line = pipeline()
     line.passes = line.passes[:1]
-    blocks = {
-        f"{i.path}.{op['child']}".lstrip(".") for i, _, op in module.walk() if op.name == "repeat"
-    }
+    blocks = blocks_of(module)
     share, draw = config.keeps
     rng = random.Random(draw)
     inside = (
@@ -170,6 +174,13 @@ def remat_of(config: Config):
     )
     saves = [Decision(key, "save") for key in inside if rng.random() < share]
     return decide((), *(Decision(b, "recompute") for b in sorted(blocks)), *saves)
+
+
+def blocks_of(module) -> set[str]:
+    """Paths of what is repeated."""
+    return {
+        f"{i.path}.{op['child']}".lstrip(".") for i, _, op in module.walk() if op.name == "repeat"
+    }
 
 
 def plan_of(config: Config):
@@ -261,6 +272,24 @@ def measure(config: Config, dump: str | None = None, modes=MODES) -> dict[str, A
     return found
 
 
+def measure_unrolled(config: Config) -> dict[str, Any]:
+    """The peak of a configuration whose blocks are unrolled, compiled whole and from few copies."""
+    from netwright import planning, verifying
+    from netwright.compiled import peaks
+    from netwright.ir.plan import Decision, decide
+    from netwright.passes.memory.model import Training
+
+    sizes = {**dict(config.sizes), **dict(config.batch)}
+    question = planning.of_model(GALLERY / f"{config.model}.nw", sizes)
+    roll = decide((), *(Decision(block, "unroll") for block in blocks_of(question.module)))
+    plan = replace(plan_of(config), roll=roll)
+    question = replace(question, plan=plan, training=Training((config.optimizer,)))
+    (whole,) = peaks([verifying.job(question, plan)])
+    known = measured()["configurations"].get(config.name, {})
+    shallow, _ = verifying.measured(question, plan)
+    return {**known, "unrolled": {"whole": whole, "shallow": shallow}}
+
+
 TPU = (
     ("gpt2", {"L": 12, "D": 512, "G": 8, "V": 8192, "Ctx": 512, "drop": 0.0}, {"B": 16, "S": 512}),
     ("gpt2", {"L": 8, "D": 1024, "G": 8, "V": 16384, "Ctx": 512, "drop": 0.1}, {"B": 8, "S": 512}),
@@ -317,10 +346,10 @@ def measured() -> dict[str, Any]:
     return json.loads(MEASURED.read_text()) if MEASURED.exists() else {"configurations": {}}
 
 
-def measure_all(wanted: list[Config], measure=measure) -> None:
+def measure_all(wanted: list[Config], measure=measure, what: str = "source") -> None:
     """Compile what has not been compiled yet; kept after each."""
     for index, config in enumerate(wanted):
-        if config.name in measured()["configurations"]:
+        if what in measured()["configurations"].get(config.name, {}):
             continue
         start = time.perf_counter()
         found = measure(config)
@@ -366,7 +395,7 @@ def rows(wanted: list[Config]) -> list[Row]:
     """Those configurations that were measured."""
     table = measured()["configurations"]
     return [
-        Row(c.name, predicted(c), {m: total(a) for m, a in table[c.name].items() if m != "source"})
+        Row(c.name, predicted(c), {m: total(a) for m, a in table[c.name].items() if m in KINDS})
         for c in wanted
         if c.name in table
     ]
@@ -391,6 +420,21 @@ def show(found: list[Row], modes: tuple[str, ...], worst: int) -> None:
         print(f"{row.predicted / 1e6:14.1f}{cells}  {row.name}")
 
 
+def show_unrolled(wanted: list[Config]) -> dict[str, float]:
+    """How far from all copies is what few of them tell."""
+    table = measured()["configurations"]
+    rows = {c.name: table.get(c.name, {}).get("unrolled") for c in wanted}
+    found = sorted((abs(r["shallow"] / r["whole"] - 1), name) for name, r in rows.items() if r)
+    if not found:
+        raise SystemExit("nothing of this is compiled yet: --measure --verify")
+    numbers = {"median": statistics.median(e for e, _ in found), "worst": found[-1][0]}
+    text = "  ".join(f"{name} {value:.2%}" for name, value in numbers.items())
+    print(f"unrolled, from two and three copies: {len(found)} configurations  {text}")
+    for error, name in found[:-6:-1]:
+        print(f"{error:8.2%}  {name}")
+    return {"count": len(found), **{name: round(value, 5) for name, value in numbers.items()}}
+
+
 def main() -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES} " + os.environ.get(
         "XLA_FLAGS", ""
@@ -401,6 +445,7 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="compile what is not measured yet")
     parser.add_argument("--tpu", action="store_true", help="compiled by libtpu, if it is installed")
     parser.add_argument("--planned", action="store_true", help="with blocks that run again")
+    parser.add_argument("--verify", action="store_true", help="of blocks that are unrolled")
     parser.add_argument("--worst", type=int, default=10, help="how many rows are shown")
     parser.add_argument("names", nargs="*", help="parts of names of configurations")
     args = parser.parse_args()
@@ -408,6 +453,15 @@ def main() -> None:
     if args.planned:
         wanted = planned(args.count, args.seed)
     wanted = [c for c in wanted if not args.names or any(n in c.name for n in args.names)]
+    if args.verify:
+        wanted = [c for c in wanted if dict(c.sizes)["L"] <= 8]
+        if args.measure:
+            measure_all(wanted, measure_unrolled, "unrolled")
+        table = json.loads(RESULT.read_text())
+        table["unrolled"] = {"commit": commit(), "seed": args.seed, **show_unrolled(wanted)}
+        if not args.names:
+            RESULT.write_text(json.dumps(table, indent=1) + "\n")
+        return
     if args.measure:
         measure_all(wanted, measure_tpu if args.tpu else measure)
     found, modes = rows(wanted), ("v5e",) if args.tpu else MODES

@@ -13,7 +13,7 @@ from netwright.passes.memory.graph import build
 from netwright.passes.memory.model import predict
 from netwright.passes.planner.blocks import apart
 from netwright.passes.planner.choose import MARGIN
-from netwright.verifying import _job, verified
+from netwright.verifying import job, verified
 from programs import EXAMPLES
 
 GALLERY = EXAMPLES / "gallery"
@@ -73,5 +73,5 @@ def test_groups_let_the_peak_of_a_deep_narrow_model_fall():
     asked = planning.of_model(GALLERY / "mixer.nw", sizes, "1GB")
     again = replace(asked.plan, remat=(Decision("mixer.blocks", "recompute"),))
     groups = replace(again, groups=(Decision("mixer.blocks", 8),))
-    alone, grouped = peaks([_job(asked, again, {}), _job(asked, groups, {})])
+    alone, grouped = peaks([job(asked, again), job(asked, groups)])
     assert grouped < 0.7 * alone

@@ -14,7 +14,7 @@ from netwright.ir.plan import Decision, Mesh, Plan, Precision
 from netwright.ir.text import parse, show
 from netwright.passes.chunk import chunkable
 from netwright.passes.manager import Pipeline
-from netwright.verifying import _job
+from netwright.verifying import job
 from programs import EXAMPLES
 from residuals import emitted, loaded
 
@@ -130,6 +130,6 @@ def test_the_plan_cuts_the_logits_and_the_peak_falls():
     asked = planning.of_model(GALLERY / "gpt2.nw", sizes, "16MB", optimizer="adam")
     planned = asked.answer()
     assert planned.fits and [d.key for d in planned.plan.loss_chunks] == ["/logits"]
-    whole, parts = peaks([_job(asked, plan, {}) for plan in (asked.plan, planned.plan)])
+    whole, parts = peaks([job(asked, plan) for plan in (asked.plan, planned.plan)])
     assert parts <= 0.6 * whole and parts <= asked.budget
     assert planned.report.peak == pytest.approx(parts, rel=0.1)
