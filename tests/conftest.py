@@ -17,6 +17,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite golden files instead of comparing"
     )
+    parser.addoption(
+        "--every-case", action="store_true", help="all cases of the library, and not a day's part"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are taken out
