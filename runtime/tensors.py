@@ -5,7 +5,8 @@ rather than by the safetensors library because that library (0.8) stores arrays 
 C-contiguous wrongly without a word, neither syncs the file nor gives it ordinary access rights,
 keeps no checksums, and wants all arrays in memory at once. Any safetensors reader reads the result.
 
-Checksums are CRC-32, taken of the buffer in memory, on another thread while that is being written.
+Checksums are CRC-32, taken of the buffer in memory, on another thread while that is being written;
+a third one has what is written go to the disk meanwhile, which else would be idle till the end.
 Files are read by pread and never mapped: a file cut short under a map would kill the process.
 """
 
@@ -53,7 +54,8 @@ _OTHERS = {  # that numpy knows only through the package that JAX brings along
 }
 _DTYPES = {name: _OTHERS.get(name) or np.dtype(name) for name in {*CODES, *_COMPLEX, *_OTHERS}}
 
-CHUNK = 1 << 20  # bytes that are written or read, and summed, at a time
+CHUNK = 1 << 20  # bytes that are read, and summed, at a time
+SYNCED = 16 << 20  # bytes that are written between looks at whether the disk is idle
 ALIGNMENT = 64  # of what is read: JAX takes such arrays on a CPU as they are
 MOST_HEADER = 100 << 20  # bytes; what the format allows
 MOST_DIMS = 64  # as many as numpy has
@@ -124,11 +126,19 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int],
     try:
         write_all(handle, memoryview(head))
         sums: dict[str, Future[int]] = {}
-        with ThreadPoolExecutor(1, "sum") as other:
+        with ThreadPoolExecutor(1, "sum") as other, ThreadPoolExecutor(1, "sync") as disk:
+            syncing: Future[None] | None = None
             for name, array in arrays.items():
                 data = _bytes(array)
                 sums[name] = other.submit(_crc32, data)
-                write_all(handle, data)
+                for at in range(0, len(data), SYNCED):
+                    write_all(handle, data[at : at + SYNCED])
+                    if syncing is None or syncing.done():
+                        if syncing is not None:
+                            syncing.result()  # raises what went wrong
+                        syncing = disk.submit(os.fdatasync, handle)
+            if syncing is not None:
+                syncing.result()
             os.fsync(handle)
             return {name: total.result() for name, total in sums.items()}, zlib.crc32(head), size
     finally:
