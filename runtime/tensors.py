@@ -54,8 +54,10 @@ _OTHERS = {  # that numpy knows only through the package that JAX brings along
 }
 _DTYPES = {name: _OTHERS.get(name) or np.dtype(name) for name in {*CODES, *_COMPLEX, *_OTHERS}}
 
-CHUNK = 1 << 20  # bytes that are read, and summed, at a time
-SYNCED = 16 << 20  # bytes that are written between looks at whether the disk is idle
+CHUNK = 1 << 20  # bytes that are summed at a time
+PIECE = (
+    16 << 20
+)  # bytes that are read at a time, or written between looks at whether the disk is idle
 ALIGNMENT = 64  # of what is read: JAX takes such arrays on a CPU as they are
 MOST_HEADER = 100 << 20  # bytes; what the format allows
 MOST_DIMS = 64  # as many as numpy has
@@ -131,8 +133,8 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int],
             for name, array in arrays.items():
                 data = _bytes(array)
                 sums[name] = other.submit(_crc32, data)
-                for at in range(0, len(data), SYNCED):
-                    write_all(handle, data[at : at + SYNCED])
+                for at in range(0, len(data), PIECE):
+                    write_all(handle, data[at : at + PIECE])
                     if syncing is None or syncing.done():
                         if syncing is not None:
                             syncing.result()  # raises what went wrong
@@ -182,10 +184,10 @@ class Reader:
         shape = found.shape[:-1] if kept in _COMPLEX else found.shape
         array = _aligned(shape, dtype(kept or found.dtype))
         data, total = _bytes(array), 0
-        for at in range(0, len(data), CHUNK):
-            part = data[at : at + CHUNK]
+        for at in range(0, len(data), PIECE):
+            part = data[at : at + PIECE]
             self._fill(part, found.start + at)
-            total = zlib.crc32(part, total)
+            total = _crc32(part, total)
         return array, total
 
     def crc32(self, name: str) -> int:
@@ -308,8 +310,7 @@ def _bytes(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _crc32(data: memoryview) -> int:
-    total = 0
+def _crc32(data: memoryview, total: int = 0) -> int:
     for at in range(0, len(data), CHUNK):
         total = zlib.crc32(data[at : at + CHUNK], total)
     return total
