@@ -129,18 +129,20 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, int],
         write_all(handle, memoryview(head))
         sums: dict[str, Future[int]] = {}
         with ThreadPoolExecutor(1, "sum") as other, ThreadPoolExecutor(1, "sync") as disk:
-            syncing: Future[None] | None = None
+            syncing: list[Future[None]] = []
+            unsynced = 0
             for name, array in arrays.items():
                 data = _bytes(array)
                 sums[name] = other.submit(_crc32, data)
                 for at in range(0, len(data), PIECE):
-                    write_all(handle, data[at : at + PIECE])
-                    if syncing is None or syncing.done():
-                        if syncing is not None:
-                            syncing.result()  # raises what went wrong
-                        syncing = disk.submit(os.fdatasync, handle)
-            if syncing is not None:
-                syncing.result()
+                    piece = data[at : at + PIECE]
+                    write_all(handle, piece)
+                    unsynced += len(piece)
+                    if unsynced >= PIECE and all(done.done() for done in syncing):
+                        syncing.append(disk.submit(os.fdatasync, handle))
+                        unsynced = 0
+            for done in syncing:
+                done.result()  # an error is told once: that of the last call may not be all
             os.fsync(handle)
             return {name: total.result() for name, total in sums.items()}, zlib.crc32(head), size
     finally:

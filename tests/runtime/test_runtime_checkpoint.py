@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -98,6 +99,39 @@ def test_arrays_that_are_not_contiguous(tmp_path):
         for name, value in arrays.items():
             assert np.array_equal(found[name], value)
             assert np.array_equal(reader.read(name)[0], value)
+
+
+def test_arrays_of_several_pieces(tmp_path, monkeypatch):
+    """Pieces go to the disk while the next ones are written; the sums are those of the whole."""
+    monkeypatch.setattr(tensors, "PIECE", 24)
+    monkeypatch.setattr(tensors, "CHUNK", 10)
+    rng = np.random.default_rng(0)
+    arrays = {n: rng.normal(size=s).astype("f4") for n, s in (("a", 40), ("b", ()), ("c", (7, 5)))}
+    sums, _, size = tensors.write(tmp_path / "x", arrays)
+    assert sums == {name: zlib.crc32(value.tobytes()) for name, value in arrays.items()}
+    assert size == (tmp_path / "x").stat().st_size
+    found = load_file(tmp_path / "x")
+    with tensors.Reader(tmp_path / "x") as reader:
+        for name, value in arrays.items():
+            assert np.array_equal(found[name], value)
+            read, total = reader.read(name)
+            assert np.array_equal(read, value) and total == sums[name]
+
+
+def test_a_disk_that_fails_in_the_midst_of_a_file(tmp_path, monkeypatch):
+    """A failed sync is told once, so that the last one, which would be well, does not hide it."""
+    monkeypatch.setattr(tensors, "PIECE", 24)
+    failed = []
+
+    def fails(handle):
+        if not failed:
+            failed.append(handle)
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        tensors.write(tmp_path / "x", {"a": np.zeros(40, np.float32)})
+    assert failed
 
 
 def test_dtypes_that_safetensors_lacks(tmp_path):
