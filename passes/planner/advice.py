@@ -16,6 +16,7 @@ HALF = "mu_dtype"
 """The option by which one of an optimizer's arrays can be in bfloat16."""
 
 AXIS = "data"
+"""The axis of the meshes that are advised."""
 
 
 def enough(

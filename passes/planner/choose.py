@@ -164,6 +164,7 @@ def _search(
     short: int | None,
     cuts: Collection[str],
 ) -> Planned:
+    """The best plan, or the one that takes the least memory where none fits."""
     best = _best(apply, plan, training, device, budget, short)
     for key in () if plan.loss_chunks else cuts:
         if best.fits and best.chosen.again == 0:
