@@ -31,14 +31,17 @@ ORACLE: dict[str, str | bool] = {
 itself may be poor."""
 
 
+FLAT = ("v2", "v3", "v5e", "v6e")
+"""TPUs whose chips lie in a plane; the others' do in space."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A training step to be compiled.
 
     Attributes:
-        source: of its `model.py`.
-        optimizer: functions of optax in order, with their options; groups of parameters with
-            others are taken to have the same.
+        model: source of its `model.py`.
+        optimizer: source of a module whose `optimizer()` is that of optax.
         inputs: by name, shape and dtype; of the whole batch.
         microbatches: into how many parts the batch is cut.
         scaled: whether the loss is scaled.
@@ -47,8 +50,8 @@ class Job:
         ema: whether an average of the parameters is kept.
     """
 
-    source: str
-    optimizer: tuple[tuple[str, dict[str, Any]], ...]
+    model: str
+    optimizer: str
     inputs: dict[str, tuple[tuple[int, ...], str]]
     microbatches: int = 1
     scaled: bool = False
@@ -71,7 +74,8 @@ def peaks(jobs: Sequence[Job], target: str = "cpu") -> list[int]:
     given = json.dumps({"target": target, "jobs": [asdict(j) for j in jobs]})
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    environment["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # nothing runs, so that none is in the way
+    # Of TPUs only the compiler is used: it waits for no other process, and asks no cloud.
+    environment |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "netwright.compiled"],
         input=given,
@@ -117,50 +121,46 @@ def _main() -> None:
 
 def _compiled(job: Mapping[str, Any], target: str) -> int:
     import jax
-    import optax
-    import optax.contrib
 
-    from .ir.optimizers import CONTRIB, OPTIMIZERS
     from .runtime.settings import Settings
     from .runtime.step import build
 
-    emitted = from_source("model", job["source"])
-    optimizer = optax.chain(
-        *(
-            getattr(optax.contrib if name in CONTRIB else optax, name)(
-                *((1e-3,) if name in OPTIMIZERS else ()), **options
-            )
-            for name, options in job["optimizer"]
-        )
-    )
+    devices = None if target == "cpu" else _topology(target, prod((job["mesh"] or {}).values()))
+    single = None if devices is None else jax.sharding.SingleDeviceSharding(devices[0])
     settings = Settings(
         microbatches=job["microbatches"],
         loss_scale="dynamic" if job["scaled"] else None,
         frozen=tuple(job["frozen"]),
         ema=0.999 if job["ema"] else None,
     )
-    program = build(emitted, optimizer, job["mesh"] or None, settings)
-    batch = {}
+    model, optimizer = (from_source(name, job[name]) for name in ("model", "optimizer"))
+    program = build(model, optimizer.optimizer(), job["mesh"] or None, settings, devices)
+    state, batch = program.abstract, {}
     for name, (shape, dtype) in job["inputs"].items():
-        sharding = None
+        sharding = single
         if program.placement is not None:
             spec = program.placement.batch[name]
             sharding = jax.sharding.NamedSharding(program.placement.mesh, spec)
         batch[name] = jax.ShapeDtypeStruct(tuple(shape), dtype, sharding=sharding)
-    if target == "cpu":
-        lowered = program.step.lower(program.abstract, batch)
-        return _bytes(lowered.compile(compiler_options=ORACLE))
+    if program.placement is None and single is not None:
+        state = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=single), state
+        )
+    lowered = program.step.lower(state, batch)
+    return _bytes(lowered.compile(compiler_options=ORACLE if devices is None else None))
+
+
+def _topology(target: str, count: int) -> Sequence[Any]:
+    """The chips of the smallest TPU of a kind, such as `tpu:v5e`, that has so many."""
     from jax.experimental import topologies
 
     kind = target.partition(":")[2] or "v5e"
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=f"{kind}:2x2")
-    if program.placement is not None:
-        raise SystemExit("for a mesh, only the CPU can be compiled for")
-    place = jax.sharding.SingleDeviceSharding(topology.devices[0])
-    there = lambda tree: jax.tree.map(  # noqa: E731
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree
-    )
-    return _bytes(program.step.lower(there(program.abstract), there(batch)).compile())
+    sides = [2, 2] if kind in FLAT else [2, 2, 1]
+    while prod(sides) < count:  # as they are built: the shortest side doubles, the last first
+        shortest = min(range(len(sides)), key=lambda i: (sides[i], -i))
+        sides[shortest] *= 2
+    name = f"{kind}:{'x'.join(map(str, sorted(sides)))}"
+    return topologies.get_topology_desc(platform="tpu", topology_name=name).devices
 
 
 def _bytes(compiled: Any) -> int:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .passes.memory.model import Training
     from .passes.planner.choose import Planned
 
+UNCOUNTED = 10**6
+"""Steps of a training that is counted in epochs, for schedules: their number takes no memory."""
+
 DEVICE = "h100"
 """The device that is planned for when none is named."""
 
@@ -38,18 +41,18 @@ class Question:
         loaded: the model.
         plan: what is decided already; its sizes are those of the whole batch.
         training: optimizer and the like.
+        optimizer: source of a module whose `optimizer()` is that of optax.
         device, budget: what it is to run on, and the bytes that it may take of one device.
         batch: the size of the whole batch.
-        settings: of dims and constants, that the model was loaded with.
     """
 
     loaded: Loaded
     plan: Plan
     training: Training
+    optimizer: str
     device: Hardware
     budget: int
     batch: int
-    settings: tuple[tuple[str, Any], ...] = ()
 
     @property
     def module(self) -> Module:
@@ -110,14 +113,14 @@ def of_folder(
         InputError: everything that is wrong with what a person wrote.
     """
     recipe = read_recipe(folder)
-    found = of_recipe(load(folder, settings, recipe.loss), recipe, memory, device)
-    return replace(found, settings=tuple(settings.items()))
+    return of_recipe(load(folder, settings, recipe.loss), recipe, memory, device)
 
 
 def of_recipe(
     loaded: Loaded, recipe: Recipe, memory: str | None = None, device: str | None = None
 ) -> Question:
     """The question of a model and a recipe, whose `[memory]` says what is not given here."""
+    from .backend.optimizer_script import OptimizerScript
     from .frontend.recipe.fit import fit
     from .passes.memory.model import Training
 
@@ -130,6 +133,8 @@ def of_recipe(
     parts = recipe.train.microbatches
     sizes = {n: s * parts if n in names else s for n, s in fitted.sizes}
     training = Training.of(recipe, fitted.chosen)
+    counted = replace(recipe, train=replace(recipe.train, steps=recipe.train.steps or UNCOUNTED))
+    optimizer = OptimizerScript(counted, fitted.chosen).module()
     span = None if memory else recipe.place("memory.budget")
     try:
         hardware, budget = _budget(
@@ -138,7 +143,7 @@ def of_recipe(
     except InputError as error:
         raise InputError(error.diagnostics, diagnostics.sources) from None
     plan = recipe.plan(sizes)
-    return Question(loaded, plan, training, hardware, budget, recipe.train.batch)
+    return Question(loaded, plan, training, optimizer, hardware, budget, recipe.train.batch)
 
 
 def of_model(
@@ -160,7 +165,7 @@ def of_model(
         InputError: everything that is wrong, and free dims without a size, by name.
     """
     from .ir.optax_options import PRECISION
-    from .ir.optimizers import OPTIMIZERS
+    from .ir.optimizers import CONTRIB, OPTIMIZERS
     from .ir.plan import POLICIES
     from .passes.memory.model import Training
 
@@ -206,7 +211,9 @@ def of_model(
     )  # fmt: skip
     batch = next((sizes[n] for n in leading(loaded.module)), 0)
     training = Training(((optimizer, ()),))
-    return Question(loaded, plan, training, hardware, budget, batch, tuple(settings.items()))
+    call = f"optax.{'contrib.' if optimizer in CONTRIB else ''}{optimizer}(1e-3)"
+    source = f"import optax\nimport optax.contrib\n\n\ndef optimizer():\n    return {call}\n"
+    return Question(loaded, plan, training, source, hardware, budget, batch)
 
 
 def planned_for(loaded: Loaded, recipe: Recipe) -> Plan:

@@ -50,6 +50,10 @@ class OptimizerScript:
         made += [_MATRICES] if self.orthogonal else []
         return "\n\n\n".join([*made, "\n".join(self.optimizer)]).split("\n")
 
+    def module(self) -> str:
+        """A module of them alone."""
+        return "\n".join(["import jax", "import optax", *self.tables(), *self.functions(), ""])
+
     def _optimizer(self) -> list[str]:
         rest = self.recipe.optimizer
         bare = replace(rest, clip=None, before=(), after=())

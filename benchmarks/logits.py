@@ -17,11 +17,10 @@ import subprocess
 from pathlib import Path
 
 from netwright import planning
-from netwright.compiled import peaks
 from netwright.passes.memory.model import predict
 from netwright.passes.planner.choose import size_text
 from netwright.planned import text
-from netwright.verifying import _job
+from netwright.verifying import measured
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks/results/logits.json"
@@ -36,7 +35,7 @@ def main() -> None:
     question = planning.of_model(path, SIZES, budget, optimizer="adam")
     planned = question.answer()
     plain = predict(planning.compile_module(question.module, question.plan), question.plan)
-    found = peaks([_job(question, plan, {}) for plan in (question.plan, planned.plan)])
+    found = measured(question, [question.plan, planned.plan])
     cut = 1 - found[1] / found[0]
     print(text(question, planned))
     print()

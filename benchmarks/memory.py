@@ -272,24 +272,6 @@ def measure(config: Config, dump: str | None = None, modes=MODES) -> dict[str, A
     return found
 
 
-def measure_unrolled(config: Config) -> dict[str, Any]:
-    """The peak of a configuration whose blocks are unrolled, compiled whole and from few copies."""
-    from netwright import planning, verifying
-    from netwright.compiled import peaks
-    from netwright.ir.plan import Decision, decide
-    from netwright.passes.memory.model import Training
-
-    sizes = {**dict(config.sizes), **dict(config.batch)}
-    question = planning.of_model(GALLERY / f"{config.model}.nw", sizes)
-    roll = decide((), *(Decision(block, "unroll") for block in blocks_of(question.module)))
-    plan = replace(plan_of(config), roll=roll)
-    question = replace(question, plan=plan, training=Training((config.optimizer,)))
-    (whole,) = peaks([verifying.job(question, plan)])
-    known = measured()["configurations"].get(config.name, {})
-    shallow, _ = verifying.measured(question, plan)
-    return {**known, "unrolled": {"whole": whole, "shallow": shallow}}
-
-
 TPU = (
     ("gpt2", {"L": 12, "D": 512, "G": 8, "V": 8192, "Ctx": 512, "drop": 0.0}, {"B": 16, "S": 512}),
     ("gpt2", {"L": 8, "D": 1024, "G": 8, "V": 16384, "Ctx": 512, "drop": 0.1}, {"B": 8, "S": 512}),
@@ -346,10 +328,10 @@ def measured() -> dict[str, Any]:
     return json.loads(MEASURED.read_text()) if MEASURED.exists() else {"configurations": {}}
 
 
-def measure_all(wanted: list[Config], measure=measure, what: str = "source") -> None:
+def measure_all(wanted: list[Config], measure=measure) -> None:
     """Compile what has not been compiled yet; kept after each."""
     for index, config in enumerate(wanted):
-        if what in measured()["configurations"].get(config.name, {}):
+        if config.name in measured()["configurations"]:
             continue
         start = time.perf_counter()
         found = measure(config)
@@ -420,21 +402,6 @@ def show(found: list[Row], modes: tuple[str, ...], worst: int) -> None:
         print(f"{row.predicted / 1e6:14.1f}{cells}  {row.name}")
 
 
-def show_unrolled(wanted: list[Config]) -> dict[str, float]:
-    """How far from all copies is what few of them tell."""
-    table = measured()["configurations"]
-    rows = {c.name: table.get(c.name, {}).get("unrolled") for c in wanted}
-    found = sorted((abs(r["shallow"] / r["whole"] - 1), name) for name, r in rows.items() if r)
-    if not found:
-        raise SystemExit("nothing of this is compiled yet: --measure --verify")
-    numbers = {"median": statistics.median(e for e, _ in found), "worst": found[-1][0]}
-    text = "  ".join(f"{name} {value:.2%}" for name, value in numbers.items())
-    print(f"unrolled, from two and three copies: {len(found)} configurations  {text}")
-    for error, name in found[:-6:-1]:
-        print(f"{error:8.2%}  {name}")
-    return {"count": len(found), **{name: round(value, 5) for name, value in numbers.items()}}
-
-
 def main() -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES} " + os.environ.get(
         "XLA_FLAGS", ""
@@ -445,7 +412,6 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="compile what is not measured yet")
     parser.add_argument("--tpu", action="store_true", help="compiled by libtpu, if it is installed")
     parser.add_argument("--planned", action="store_true", help="with blocks that run again")
-    parser.add_argument("--verify", action="store_true", help="of blocks that are unrolled")
     parser.add_argument("--worst", type=int, default=10, help="how many rows are shown")
     parser.add_argument("names", nargs="*", help="parts of names of configurations")
     args = parser.parse_args()
@@ -453,15 +419,6 @@ def main() -> None:
     if args.planned:
         wanted = planned(args.count, args.seed)
     wanted = [c for c in wanted if not args.names or any(n in c.name for n in args.names)]
-    if args.verify:
-        wanted = [c for c in wanted if dict(c.sizes)["L"] <= 8]
-        if args.measure:
-            measure_all(wanted, measure_unrolled, "unrolled")
-        table = json.loads(RESULT.read_text())
-        table["unrolled"] = {"commit": commit(), "seed": args.seed, **show_unrolled(wanted)}
-        if not args.names:
-            RESULT.write_text(json.dumps(table, indent=1) + "\n")
-        return
     if args.measure:
         measure_all(wanted, measure_tpu if args.tpu else measure)
     found, modes = rows(wanted), ("v5e",) if args.tpu else MODES

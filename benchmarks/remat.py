@@ -27,7 +27,7 @@ from pathlib import Path
 from netwright import planning
 from netwright.ir.hardware import hardware
 from netwright.passes.planner.choose import with_decisions
-from netwright.verifying import held, measured_all
+from netwright.verifying import held, measured
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results/remat.json"
@@ -156,8 +156,8 @@ def compiled(count: int, seed: int, names: list[str]) -> None:
         asked = replace(question(path, sizes), device=hardware("cpu"), budget=1 << 60, batch=0)
         planned = asked.answer()
         plans = {o: with_decisions(planned.plan, planned.blocks, o) for o in planned.options}
-        peaks = dict(zip(plans, measured_all(asked, list(plans.values())), strict=True))
-        rows = sorted((o.peak, peaks[o][0], o.name) for o in plans)
+        peaks = dict(zip(plans, measured(asked, list(plans.values())), strict=True))
+        rows = sorted((o.peak, peaks[o], o.name) for o in plans)
         found[name] = {"sizes": sizes, "plans": rows, **budgets(count, seed, planned, plans, peaks)}
         row, free = found[name], str(planned.margin)
         errors = sorted(p / x - 1 for p, x, _ in rows)
@@ -181,7 +181,7 @@ def budgets(count: int, seed: int, planned, plans: dict, peaks: dict) -> dict:
         for margin in MARGINS:
             option = best(plans, room * (1 - margin))
             tried[margin] += option is not None
-            over[margin] += option is not None and peaks[option][0] > room
+            over[margin] += option is not None and peaks[option] > room
     verified = [holding(room, planned, plans, peaks) for room in rooms]
     return {
         "tried": {str(m): n for m, n in tried.items()},
@@ -189,7 +189,7 @@ def budgets(count: int, seed: int, planned, plans: dict, peaks: dict) -> dict:
         "over_verified": sum(v.fits and v.peak > r for v, r in zip(verified, rooms, strict=True)),
         "refused": sum(not v.fits for v in verified),
         "could": sum(
-            not v.fits and any(x <= r for x, _ in peaks.values())
+            not v.fits and any(x <= r for x in peaks.values())
             for v, r in zip(verified, rooms, strict=True)
         ),
     }

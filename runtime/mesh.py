@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -99,10 +99,10 @@ class Placement:
         return NamedSharding(self.mesh, spec)
 
 
-def make_mesh(axes: Mapping[str, int]) -> Mesh:
-    """A mesh of the given axis sizes over the first devices of this machine."""
+def make_mesh(axes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of the given axis sizes over the first of `devices`, by default all there are."""
     needed = math.prod(axes.values())
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     if len(devices) < needed:
         shape = " × ".join(f"{name}={size}" for name, size in axes.items())
         message = (
@@ -124,7 +124,12 @@ def make_mesh(axes: Mapping[str, int]) -> Mesh:
     )
 
 
-def place(axes: Mapping[str, int] | None, model: Any, state: TrainState) -> Placement | None:
+def place(
+    axes: Mapping[str, int] | None,
+    model: Any,
+    state: TrainState,
+    devices: Sequence[jax.Device] | None = None,
+) -> Placement | None:
     """The placement of `state` (abstract is enough) on a mesh; None where there is no mesh."""
     if not axes:
         if hasattr(model, "PARAM_SPECS"):
@@ -138,7 +143,7 @@ def place(axes: Mapping[str, int] | None, model: Any, state: TrainState) -> Plac
             "the job has a mesh, but model.py was written without one (it has no PARAM_SPECS).\n"
             "Take the mesh out of the job, or have the program written again with it."
         )
-    mesh = make_mesh(axes)
+    mesh = make_mesh(axes, devices)
     params, model_state = _specs(model.PARAM_SPECS), _specs(model.STATE_SPECS)
     shapes = {path: leaf.shape for path, leaf in leaves_by_path(state.params).items()}
     shardings = {

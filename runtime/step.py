@@ -12,7 +12,7 @@ They are all that a loop of one's own needs:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -78,14 +78,16 @@ def build(
     optimizer: optax.GradientTransformation,
     mesh: Mapping[str, int] | None = None,
     settings: Settings = DEFAULT,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Program:
     """The functions for `model`, a module as Netwright writes it, on `mesh` (axis -> size).
 
+    The mesh is laid over the first of `devices`, by default all there are.
     Nothing runs and nothing is compiled until a function is called.
     Raises RunError if the mesh does not fit the model or the machine, or a setting the model.
     """
     abstract = jax.eval_shape(lambda: create(model, optimizer, 0, settings))
-    placement = place(mesh, model, abstract)
+    placement = place(mesh, model, abstract, devices)
     predict = getattr(model, "predict", None)
     return Program(
         init=make_init(model, optimizer, placement, settings),

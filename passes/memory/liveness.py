@@ -18,7 +18,7 @@ measurements behind them):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ...ir.core import BYTES
@@ -97,6 +97,10 @@ class Program:
 
     def timeline(self) -> list[tuple[str, dict[int, int]]]:
         """For each step its name and the buffers alive in it, with their bytes (scratch as -1)."""
+        return [(step.name.lstrip("~"), {**live, -1: step.scratch}) for step, live in self._run()]
+
+    def _run(self) -> Iterator[tuple[Step, dict[int, int]]]:
+        """Each step, and the buffers alive in it: always the same dict, which goes on changing."""
         last: dict[int, int] = {}
         for at, step in enumerate(self.steps):
             for read in step.reads:
@@ -106,7 +110,6 @@ class Program:
         for held in self.held:
             last[held] = len(self.steps)
         live: dict[int, int] = {}
-        rows = []
         for at, step in enumerate(self.steps):
             dying = [b for b in step.reads if last[b] == at and b in live]
             if step.writes is not None:
@@ -119,20 +122,19 @@ class Program:
                             del live[b]
                             break
                 live[step.writes] = size
-            rows.append((step.name.lstrip("~"), {**live, -1: step.scratch}))
+            yield step, live
             for b in dying:
                 live.pop(b, None)
             if step.writes is not None and last[step.writes] == at:
                 live.pop(step.writes, None)
-        return rows
 
     def peak(self) -> tuple[int, str, dict[int, int]]:
         """The most bytes alive in a step, its name, and what is alive."""
         best: tuple[int, str, dict[int, int]] = (0, "", {})
-        for name, live in self.timeline():
-            total = sum(live.values())
+        for step, live in self._run():
+            total = sum(live.values()) + step.scratch
             if total > best[0]:
-                best = (total, name, live)
+                best = (total, step.name.lstrip("~"), {**live, -1: step.scratch})
         return best
 
 

@@ -195,6 +195,13 @@ def predict(
     return _Model(module, plan, training, graph, choices or {}).report(hardware)
 
 
+def peak(
+    module: Module, plan: Plan, training: Training, choices: Mapping[str, Choice], graph: Graph
+) -> int:
+    """The peak alone, of the same."""
+    return _Model(module, plan, training, graph, choices).peak()
+
+
 def _counters(ops: Iterable[Node]) -> int:
     """Bytes of what random numbers are made of, beside their keys: the two halves of the number of
     each. They are the same in all copies, so that XLA makes them before the loop, once a shape."""
@@ -351,7 +358,8 @@ class _Model:
 
     # All together.
 
-    def report(self, hardware: Hardware | None) -> MemoryReport:
+    def step(self) -> tuple[Program, dict[str, int], Moment]:
+        """The forward and backward pass, what lives all through them, and the update after them."""
         entry = self.graph.units[0]
         walk = Walk(entry, self.costs, self.spread, self.plan.microbatches > 1)
         walk.outside(entry.arguments)
@@ -361,7 +369,20 @@ class _Model:
         if self.plan.microbatches > 1:
             fixed["sums of gradients"] = self.gradient_bytes()
             fixed["batch"] += fixed["batch"]  # cut into parts, which is a copy
-        program = walk.program
+        # XLA copies the optimizer's arrays, which both their own and the parameters' update read.
+        update = {**fixed, "optimizer, copied": fixed["optimizer"]}
+        if self.plan.microbatches == 1:
+            update["gradients"] = self.gradient_bytes()
+        return walk.program, fixed, Moment("update", tuple((k, v) for k, v in update.items() if v))
+
+    def peak(self) -> int:
+        """The most bytes at any moment."""
+        program, fixed, update = self.step()
+        return max(sum(fixed.values()) + program.peak()[0], update.bytes)
+
+    def report(self, hardware: Hardware | None) -> MemoryReport:
+        """All that is said of the step."""
+        program, fixed, update = self.step()
         timeline = []
         for name, live in program.timeline():
             parts = dict(fixed)
@@ -370,11 +391,7 @@ class _Model:
                 parts[component] = parts.get(component, 0) + size
             components = tuple((k, v) for k, v in parts.items() if v)
             timeline.append(Moment(name, components, _alive(program, live)[:MOST_ALIVE]))
-        # XLA copies the optimizer's arrays, which both their own and the parameters' update read.
-        update = {**fixed, "optimizer, copied": fixed["optimizer"]}
-        if self.plan.microbatches == 1:
-            update["gradients"] = self.gradient_bytes()
-        timeline.append(Moment("update", tuple((k, v) for k, v in update.items() if v)))
+        timeline.append(update)
         worst = max(timeline, key=lambda m: m.bytes)
         _, _, live = program.peak()
         flops, again, traffic = self.work()

@@ -16,8 +16,8 @@ from ...ir.core import Module, Op, leading
 from ...ir.hardware import Hardware
 from ...ir.plan import Decision, Decisions, Plan, decide
 from ..memory.graph import Graph, Unit, build
-from ..memory.model import MemoryReport, Training, predict
-from ..memory.units import kept_bytes
+from ..memory.model import MemoryReport, Training, peak, predict
+from ..memory.units import Choice, kept_bytes
 from ..remat import group_sizes, loop_keys
 from .advice import enough
 from .blocks import apart
@@ -336,20 +336,23 @@ class _Measure:
             self.graphs[calls] = build(self.module, self.plan, self.training.frozen, calls)
         return self.graphs[calls]
 
-    def report(self, points: tuple[Point, ...], timed: bool = True) -> MemoryReport:
-        """What a step takes; a call of which all is kept is a part of what is around it."""
+    def chosen(self, points: tuple[Point, ...]) -> tuple[dict[str, Choice], Graph]:
+        """What stays of each unit; a call of which all is kept is a part of what is around it."""
         choices = {b.unit.path: p.choice for b, p in zip(self.blocks, points, strict=True)}
         some = {b.unit.path for b, p in zip(self.blocks, points, strict=True) if not p.everything}
-        graph = self.graph(self.calls & some)
-        device = self.device if timed else None
-        return predict(self.module, self.plan, self.training, device, choices, graph)
+        return choices, self.graph(self.calls & some)
+
+    def report(self, points: tuple[Point, ...]) -> MemoryReport:
+        """What a step takes."""
+        choices, graph = self.chosen(points)
+        return predict(self.module, self.plan, self.training, self.device, choices, graph)
 
     def option(self, name: str, points: tuple[Point, ...]) -> Option:
-        report = self.report(points, timed=False)
+        most = peak(self.module, self.plan, self.training, *self.chosen(points))
         again = self.again + sum(
             b.runs * b.unit.copies * p.seconds for b, p in zip(self.blocks, points, strict=True)
         )
-        return Option(name, points, again * self.plan.microbatches, report.peak)
+        return Option(name, points, again * self.plan.microbatches, most)
 
     def seconds(self) -> float:
         """Of a step without second runs: the backward pass takes twice the forward one."""

@@ -53,6 +53,7 @@ def test_a_budget_below_keeping_everything_has_a_plan(name):
     everything = predict(plain, asked.plan, asked.training).peak
     planned = replace(asked, budget=int(0.9 * everything / (1 - MARGIN)), batch=0).answer()
     assert planned.fits and planned.chosen.again > 0
+    assert planned.chosen.peak == planned.report.peak
     assert planned.report.peak <= 0.9 * everything
     done = driver.compile_module(asked.module, planned.plan)
     said = predict(done, planned.plan, asked.training).peak  # the same of the module as emitted

@@ -9,11 +9,9 @@ import pytest
 from click.testing import CliRunner
 from netwright import driver, planning
 from netwright.cli import main
-from netwright.compiled import peaks
 from netwright.ir.diagnostics import InputError
-from netwright.ir.plan import Decision, Mesh, Plan
+from netwright.ir.plan import Mesh, Plan
 from netwright.passes.planner.choose import MARGIN
-from netwright.verifying import job, measured
 from programs import EXAMPLES, SMALL, small_shakespeare
 
 GPT2 = str(EXAMPLES / "gallery/gpt2.nw")
@@ -146,24 +144,6 @@ def test_a_budget_that_nothing_fits_is_said_where_it_stands(tmp_path):
 def folder_line(folder) -> int:
     lines = (folder / "recipe.toml").read_text().splitlines()
     return next(i for i, line in enumerate(lines, 1) if line.startswith("budget"))
-
-
-@pytest.mark.slow
-def test_compiling_holds_the_plan(found):
-    """The budget is kept by the step as it is; unrolled, two and three copies tell what four take,
-    to a percent."""
-    arguments = [GPT2, *TINY, *BATCH, "--memory", str(found["budget"]), "--verify", "--json"]
-    said = json.loads(run(*arguments))
-    assert said["verified"]["fits"] and said["verified"]["peak"] <= found["budget"]
-    assert said["verified"]["depths"] == []
-    sizes = {"V": 64, "L": 4, "D": 32, "G": 2, "B": 8, "S": 64}
-    asked = planning.of_model(EXAMPLES / "gallery/gpt2.nw", sizes, str(found["budget"]))
-    plan = Plan.from_json(json.dumps(said["plan"]))
-    rolled, unrolled = plan, replace(plan, roll=(Decision("gpt.body.blocks", "unroll"),))
-    assert peaks([job(asked, rolled)]) == [said["verified"]["peak"]]
-    shallow, depths = measured(asked, unrolled)
-    (whole,) = peaks([job(asked, unrolled)])
-    assert depths == (("L", 4),) and abs(whole - shallow) <= 0.01 * whole
 
 
 def test_every_microbatch_divides_over_the_devices():
