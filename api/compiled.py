@@ -137,7 +137,7 @@ def _compiled(job: Mapping[str, Any], target: str) -> int:
     program = build(model, optimizer.optimizer(), job["mesh"] or None, settings, devices)
     state, batch = program.abstract, {}
     for name, (shape, dtype) in job["inputs"].items():
-        sharding = single
+        sharding: jax.sharding.Sharding | None = single
         if program.placement is not None:
             spec = program.placement.batch[name]
             sharding = jax.sharding.NamedSharding(program.placement.mesh, spec)

@@ -126,6 +126,21 @@ def test_losses_stop_resume_and_a_bad_step(tmp_path):
     assert np.isnan(np.load(kept / "batch.npz")["image"]).sum() == 1
 
 
+def test_both_begin_with_the_weights_that_are_given(tmp_path):
+    folder, first = mlp(tmp_path / "mlp"), tmp_path / "first"
+    netwright("train", folder, "--run", first, "--steps", "20", XLA_FLAGS=EIGHT)
+    given = ("--steps", "3", "--init-from", first, "--run")
+    codes, _, said = Together(*COMMAND, "train", folder, *given, tmp_path / "run").ended()
+    assert codes == [0, 0], said
+    netwright("train", folder, *given, tmp_path / "alone", XLA_FLAGS=EIGHT)
+    found, wanted, drawn = (
+        np.array([row["loss"] for row in steps(tmp_path / run)[:3]])
+        for run in ("run", "alone", "first")
+    )
+    assert np.abs(found - wanted).max() <= 1e-6 * wanted.max()
+    assert np.abs(found - drawn).min() > 0.01
+
+
 GRAIN = """
 def batches():
     import grain
