@@ -2,10 +2,11 @@
 
     python benchmarks/checkpoints.py --megabytes 1000 --times 5
 
-The ways take turns; medians are printed. np.save writes each array to a file, which is then synced;
-it and Orbax check nothing when they read. Each restore is the first one of a process of its own, as
-in resuming, which has read a small one before for what is loaded then. The figures go to
-`results/checkpoints.json`.
+The ways take turns, and turns in who is first; medians are printed. Before each save the disk has
+some seconds for what others left it to do, such as to give back what was deleted. np.save writes
+each array to a file, which is then synced; it and Orbax check nothing when they read. Each restore
+is the first one of a process of its own, as in resuming, which has read a small one before for what
+is loaded then. The figures go to `results/checkpoints.json`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 LEAF = 4 << 20  # numbers in a leaf: 16 MB
+PAUSE = 5.0  # seconds before a save
 
 Times = dict[str, list[float]]
 
@@ -66,12 +68,22 @@ def at(state, step: int):
     return state._replace(step=jnp.int32(step))
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Seconds, from when the disk has done what others left for it (Orbax syncs nothing)."""
+def rest() -> None:
+    """Have the disk do what is left to be done: Orbax syncs nothing, and nobody what it deletes."""
     os.sync()
+    time.sleep(PAUSE)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
+
+
+def rotated(ways: list, turn: int) -> list:
+    """The same, another of them first at each turn: disks get slower when they had much to do."""
+    return ways[turn % len(ways) :] + ways[: turn % len(ways)]
 
 
 def forget(folder: Path) -> None:
@@ -138,6 +150,7 @@ def restored(way: str, megabytes: int, small: Path, folder: Path) -> float:
 
     jax.block_until_ready(RESTORES[way](small, form(0)))
     abstract = form(megabytes)
+    os.sync()
     return timed(lambda: jax.block_until_ready(RESTORES[way](folder, abstract)))
 
 
@@ -170,29 +183,40 @@ def measure(megabytes: int, times: int, folder: Path) -> dict[str, Times]:
         for turn in range(1, times + 1):
             # each deletes its last one after the new one is written, and so do we
             numpys, orbaxes = folder / f"numpy-{turn}", folder / f"orbax-{turn}"
-            note("save", "np.save + fsync", timed(lambda path=numpys: np_save(path, state)))
-            shutil.rmtree(folder / f"numpy-{turn - 1}", ignore_errors=True)
-            note("save", "Orbax", timed(lambda path=orbaxes: with_orbax(path, state)))
-            shutil.rmtree(folder / f"orbax-{turn - 1}", ignore_errors=True)
 
-            now = at(state, 2 * turn)
-            os.sync()
-            saver.save(now, {}, wait=True)
-            (saved,) = saver.finished()
-            note("save", "Netwright", saved.writing)
-            note("read back", "Netwright", saved.reading)
-            synchronous = saved.writing + saved.reading
-            saver.save(at(state, 2 * turn + 1), {})
-            saver.wait()
-            (saved,) = saver.finished()
-            note("blocked", "Netwright", saved.blocked)
-            note("blocked", "share", saved.blocked / synchronous)
+            def saved_by_numpy(folder=numpys) -> None:
+                rest()
+                note("save", "np.save + fsync", timed(lambda: np_save(folder, state)))
 
-            for way, small_one, path in (
+            def saved_by_orbax(folder=orbaxes) -> None:
+                rest()
+                note("save", "Orbax", timed(lambda: with_orbax(folder, state)))
+
+            def saved_by_us(step=2 * turn) -> None:
+                now = at(state, step)
+                rest()
+                saver.save(now, {}, wait=True)
+                (saved,) = saver.finished()
+                note("save", "Netwright", saved.writing)
+                note("read back", "Netwright", saved.reading)
+                synchronous = saved.writing + saved.reading
+                saver.save(at(state, step + 1), {})
+                saver.wait()
+                (saved,) = saver.finished()
+                note("blocked", "Netwright", saved.blocked)
+                note("blocked", "share", saved.blocked / synchronous)
+
+            for save_it in rotated([saved_by_numpy, saved_by_orbax, saved_by_us], turn):
+                save_it()
+            for last in ("numpy", "orbax"):
+                shutil.rmtree(folder / f"{last}-{turn - 1}", ignore_errors=True)
+            (ours,) = (folder / "ours").glob("step-*")
+            ways = [
                 ("np.load", folder / "small-numpy", numpys),
                 ("Orbax", folder / "small-orbax", orbaxes),
-                ("Netwright", small, saved.path),
-            ):
+                ("Netwright", small, ours),
+            ]
+            for way, small_one, path in rotated(ways, turn):
                 given = ("--restore", way, "--megabytes", megabytes, "--folder", path)
                 note("restore", way, in_a_process(*given, "--small", small_one))
                 forget(path)
