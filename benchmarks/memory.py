@@ -5,16 +5,13 @@ Random configurations of models of the gallery are compiled for the CPU, never r
 `netwright.passes.memory` says without compiling. Each is compiled twice: in the *oracle* mode, in
 which XLA schedules for memory, and as XLA does by default.
 
-    python benchmarks/memory.py [--count 66] [--seed 1] [--measure] [--verify] [--tpu] [--worst 10]
-        [NAME ...]
+    python benchmarks/memory.py [--planned | --apart | --tpu] [--measure] [--worst 10] [NAME ...]
 
 With `--measure`, what is not yet in `results/memory_xla.json` is compiled (a quarter of a minute
-each). With `--tpu` it is eight configurations in bfloat16, compiled by the compiler of TPU v5e,
-which needs no TPU but its package (`pip install "jax[tpu]"`). `docs/memory.md` has more.
-
-What `netwright plan --verify` compiles is the step as it is, but where blocks are unrolled: then it
-is two and three copies, from which the depth is extrapolated. With `--verify` that is put beside
-what all copies take, of those configurations that have at most eight.
+each). With `--planned`, blocks run again but for values that are drawn. With `--apart` it is models
+whose layers are called, and not repeated; with `--tpu` eight configurations in bfloat16, compiled
+by the compiler of TPU v5e, which needs no TPU but its package (`pip install "jax[tpu]"`).
+`docs/memory.md` has more.
 """
 
 from __future__ import annotations
@@ -81,7 +78,8 @@ class Config:
         if self.keeps[0] < 0:
             del table["keeps"]
         text = json.dumps(table, sort_keys=True)
-        parts = [self.model, f"L{sizes['L']}", f"D{sizes['D']}", batch, self.precision]
+        parts = [self.model, *(f"{n}{sizes[n]}" for n in ("L", "D") if n in sizes)]
+        parts += [batch, self.precision]
         parts += [f"m{self.microbatches}"] if self.microbatches > 1 else []
         parts += [self.optimizer[0], *([self.mesh] if self.mesh else [])]
         parts += [f"keeps{self.keeps[0]:.0%}"] if self.keeps[0] >= 0 else []
@@ -164,7 +162,7 @@ def remat_of(config: Config):
     module = module_of(config)
     line = pipeline()
     line.passes = line.passes[:1]
-    blocks = blocks_of(module)
+    blocks = blocks_of(module, Plan(sizes=config.batch))
     share, draw = config.keeps
     rng = random.Random(draw)
     inside = (
@@ -176,11 +174,18 @@ def remat_of(config: Config):
     return decide((), *(Decision(b, "recompute") for b in sorted(blocks)), *saves)
 
 
-def blocks_of(module) -> set[str]:
-    """Paths of what is repeated."""
-    return {
-        f"{i.path}.{op['child']}".lstrip(".") for i, _, op in module.walk() if op.name == "repeat"
-    }
+def blocks_of(module, plan) -> set[str]:
+    """Paths of what is repeated; of the blocks that are called once where nothing is."""
+    from netwright.driver import pipeline
+    from netwright.passes.memory.graph import build
+    from netwright.passes.planner.blocks import apart
+
+    walk = module.walk()
+    found = {f"{i.path}.{op['child']}".lstrip(".") for i, _, op in walk if op.name == "repeat"}
+    if found:
+        return found
+    done = pipeline().run(module, plan)
+    return set(apart(done, build(done, plan)))
 
 
 def plan_of(config: Config):
@@ -269,6 +274,31 @@ def measure(config: Config, dump: str | None = None, modes=MODES) -> dict[str, A
             "temporaries": a.temp_size_in_bytes,
             "aliases": a.alias_size_in_bytes,
         }
+    return found
+
+
+APART: tuple[tuple[str, dict[str, Any], dict[str, int]], ...] = (
+    ("unet", {}, {"B": 8}),
+    ("unet", {"W": 64}, {"B": 16}),
+    ("resnet18", {"Y": 64, "X": 64}, {"B": 32}),
+    ("resnet18", {}, {"B": 8}),
+    ("resnet50", {"Y": 128, "X": 128}, {"B": 8}),
+    ("mobilenet_v2", {"Y": 128, "X": 128}, {"B": 8}),
+    ("efficientnet_lite0", {"Y": 128, "X": 128}, {"B": 8}),
+    ("vae", {}, {"B": 512}),
+    ("lstm_lm", {"V": 1000, "H": 256}, {"B": 16, "S": 64}),
+    ("gru_seq2seq", {"V": 1000, "W": 1000, "E": 128, "H": 256}, {"B": 16, "S": 32, "T": 32}),
+)
+"""Models whose layers are called, and not repeated."""
+
+
+def apart_configs() -> list[Config]:
+    """Those of `APART`, as they are, in float16 and in microbatches, and with all made again."""
+    found = []
+    for model, sizes, batch in APART:
+        plain = Config(model, tuple(sizes.items()), tuple(batch.items()))
+        found += [plain, replace(plain, precision="float16", microbatches=2)]
+        found += [replace(plain, keeps=(0.0, 0))]
     return found
 
 
@@ -412,12 +442,15 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="compile what is not measured yet")
     parser.add_argument("--tpu", action="store_true", help="compiled by libtpu, if it is installed")
     parser.add_argument("--planned", action="store_true", help="with blocks that run again")
+    parser.add_argument("--apart", action="store_true", help="layers that are called once")
     parser.add_argument("--worst", type=int, default=10, help="how many rows are shown")
     parser.add_argument("names", nargs="*", help="parts of names of configurations")
     args = parser.parse_args()
     wanted = tpu_configs() if args.tpu else configs(args.count, args.seed)
     if args.planned:
         wanted = planned(args.count, args.seed)
+    if args.apart:
+        wanted = apart_configs()
     wanted = [c for c in wanted if not args.names or any(n in c.name for n in args.names)]
     if args.measure:
         measure_all(wanted, measure_tpu if args.tpu else measure)
@@ -427,7 +460,8 @@ def main() -> None:
     show(found, modes, args.worst)
     if not args.names:
         table = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        table["tpu" if args.tpu else "planned" if args.planned else "cpu"] = {
+        kinds = [k for k in ("tpu", "planned", "apart") if getattr(args, k)]
+        table[kinds[0] if kinds else "cpu"] = {
             "commit": commit(),
             "seed": args.seed,
             "count": len(found),

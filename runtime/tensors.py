@@ -321,8 +321,10 @@ def _crc32(data: memoryview, total: int = 0) -> int:
 def _aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
     size = math.prod(shape) * kind.itemsize
     if size >= CHUNK:
-        # numpy asks for huge pages, which take virtual machines longer to give than all the rest
-        buffer = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+        # numpy asks for huge pages, which take virtual machines longer to give than all the rest;
+        # what is shared, as mmap has it by default, takes longer too
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        buffer = np.frombuffer(mmap.mmap(-1, size, flags=private), np.uint8)
     else:
         buffer = np.empty(size + ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % ALIGNMENT

@@ -184,6 +184,7 @@ class Walk:
         self.written: dict[int, int] = {}  # by root: the buffer that holds it
         self.stacks: dict[int, int] = {}
         self.late: set[int] = set()  # roots that are written only where gradients of weights are
+        self.within: dict[int, Buffers] = {}  # what is expensive in an op, and its gradient reads
         self.users = self._users()
 
     def _users(self) -> dict[int, list[Node]]:
@@ -244,10 +245,19 @@ class Walk:
             self.at[node.id] = reads | {made}
             self.late.add(node.id)
             return
+        elif self._apart(node):
+            # The same, and it stays for the gradient.
+            within = program.step(f"{self.name(node)}: within", reads, node.bytes)
+            assert within is not None
+            self.within[node.id] = frozenset((within,))
+            self.at[node.id] = reads | {within}
+            if not wanted and not any(is_product(u) for u in self.users.get(node.id, ())):
+                return
+            made = program.step("~" + self.name(node), self.at[node.id], node.bytes)
         elif node.op == "softmax" or not fuses(node) or wanted or self._needs_writing(node):
             made = program.step("~" + self.name(node), reads, node.bytes)
-        elif node.family == "random" and self.again is not None:
-            # Drawn again, 64 bits a number stand in memory until the gradient is through.
+        elif node.family == "random" and (self.again is not None or self.unit.kind == "entry"):
+            # 64 bits a number stand in memory until the gradient is through.
             made = program.step(f"{self.name(node)}: bits", (), 8 * count(node))
             assert made is not None
             self.at[node.id] = reads | {made}
@@ -280,6 +290,15 @@ class Walk:
             return True
         number = len(users) + sum(1 for u in users if node.differentiated and u.keeps)
         return node.op in EXPENSIVE and number > 1
+
+    def _apart(self, node: Node) -> bool:
+        """Whether what is expensive in an op stays for the gradient beside its result."""
+        return (
+            self.unit.kind == "entry"
+            and node.differentiated
+            and node.op in EXPENSIVE
+            and len(node.internals) > 0
+        )
 
     def _operands(self, node: Node, ids: Iterable[int]) -> int:
         """Bytes of operands that a product has written out for itself: slices of stacks, and what
@@ -396,9 +415,10 @@ class Walk:
             logits = values[self.root(node.operands[0])]
             made = program.step(name + SCATTER, cotangent, logits.bytes)
             cotangent = self.at[node.id] | (frozenset((made,)) if made is not None else NONE)
-        if len(given) > 1 and len(cotangent) > 1:
+        if len(given) > 1 and len(cotangent) > 1 and node.op != "concat":
             cotangent = self._written(name, node, cotangent)
-        reads = cotangent | kept | (self.at.get(node.id, NONE) if node.internals else NONE)
+        within = self.within.get(node.id, self.at.get(node.id, NONE)) if node.internals else NONE
+        reads = cotangent | kept | within
         if not fuses(node) and any(values[i].bytes >= node.bytes for i in wanted):
             program.step(name, reads)  # a reduction over the cotangent, small
         for id in wanted:
