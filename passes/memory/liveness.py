@@ -36,6 +36,8 @@ EXPENSIVE = (
 )  # fmt: skip
 """Ops that XLA does not compute twice."""
 
+CONVOLUTIONS = ("conv", "conv_transpose")
+
 SCATTER = ": scatter"
 
 Buffers = frozenset[int]
@@ -245,9 +247,8 @@ class Walk:
             self.at[node.id] = reads | {made}
             self.late.add(node.id)
             return
-        elif self._apart(node):
-            # The same, and it stays for the gradient.
-            within = program.step(f"{self.name(node)}: within", reads, node.bytes)
+        elif size := self._within(node):
+            within = program.step(f"{self.name(node)}: within", reads, size)
             assert within is not None
             self.within[node.id] = frozenset((within,))
             self.at[node.id] = reads | {within}
@@ -256,8 +257,8 @@ class Walk:
             made = program.step("~" + self.name(node), self.at[node.id], node.bytes)
         elif node.op == "softmax" or not fuses(node) or wanted or self._needs_writing(node):
             made = program.step("~" + self.name(node), reads, node.bytes)
-        elif node.family == "random" and (self.again is not None or self.unit.kind == "entry"):
-            # 64 bits a number stand in memory until the gradient is through.
+        elif node.family == "random" and self.again is not None:
+            # Drawn again, 64 bits a number stand in memory until the gradient is through.
             made = program.step(f"{self.name(node)}: bits", (), 8 * count(node))
             assert made is not None
             self.at[node.id] = reads | {made}
@@ -291,14 +292,16 @@ class Walk:
         number = len(users) + sum(1 for u in users if node.differentiated and u.keeps)
         return node.op in EXPENSIVE and number > 1
 
-    def _apart(self, node: Node) -> bool:
-        """Whether what is expensive in an op stays for the gradient beside its result."""
-        return (
-            self.unit.kind == "entry"
-            and node.differentiated
-            and node.op in EXPENSIVE
-            and len(node.internals) > 0
-        )
+    def _within(self, node: Node) -> int:
+        """Bytes of what is expensive in an op, and stays for its gradient beside its result.
+
+        In a loop these are in the stacks, where masks are kept as such.
+        """
+        if self.unit.kind != "entry" or not (node.differentiated and node.internals):
+            return 0
+        if node.family == "random":
+            return 8 * count(node)
+        return node.bytes if node.op in EXPENSIVE else 0
 
     def _operands(self, node: Node, ids: Iterable[int]) -> int:
         """Bytes of operands that a product has written out for itself: slices of stacks, and what
@@ -388,6 +391,8 @@ class Walk:
             return
         kept = self.reads(node.keeps)
         if is_product(node):
+            # The gradient of a kernel has the cotangent laid out anew, from what it is made of.
+            made_of = cotangent if node.op in CONVOLUTIONS and self.unit.kind == "entry" else NONE
             laid = 0  # what each gradient of a product of two values has written for itself alone
             if len(wanted) > 1 and not any(values[i].stored for i in wanted):
                 laid = node.bytes
@@ -400,7 +405,7 @@ class Walk:
                 reads = cotangent | self.reads(others)
                 if operand.stored:  # a parameter; its gradient is added up in float32
                     size = operand.bytes * 4 // BYTES[operand.dtype]
-                    gradient = (f"∂{operand.key or name}", reads, size, scratch)
+                    gradient = (f"∂{operand.key or name}", reads | made_of, size, scratch)
                     tied = len(self.users.get(id, ())) > 1
                     if self.unit.kind == "entry" and tied and not self.spread:
                         self._gradient(*gradient)
@@ -472,7 +477,7 @@ def count(node: Node) -> int:
 
 def is_product(node: Node) -> bool:
     """Whether it is computed by a routine that wants its operands in memory."""
-    return node.family in ("product", "attention") or node.op in ("conv", "conv_transpose", "fft")
+    return node.family in ("product", "attention") or node.op in (*CONVOLUTIONS, "fft")
 
 
 def fuses(node: Node) -> bool:

@@ -25,7 +25,7 @@ from .frontier import Point, frontier, point, stock
 from .milp import solved
 from .problem import Problem, problem
 
-MARGIN, LOOP_MARGIN = 0.12, 0.2
+MARGIN, WIDE_MARGIN = 0.12, 0.2
 """Of the budget, left free where nothing is compiled; the second with loops inside of layers, of
 which the model of memory knows less (`docs/remat.md` says what was measured)."""
 
@@ -199,8 +199,9 @@ def _search(
 
 def margin(module: Module) -> float:
     """What is left free of a budget where nothing is compiled."""
-    loops = any(_is_loop(op) for _, _, op in module.walk())
-    return LOOP_MARGIN if loops else MARGIN
+    ops = [op for _, _, op in module.walk()]
+    regular = any(op.name == "repeat" for op in ops) and not any(map(_is_loop, ops))
+    return MARGIN if regular else WIDE_MARGIN
 
 
 def _better(a: Planned, b: Planned) -> Planned:
