@@ -73,6 +73,7 @@ class _Frame:
         spread: how values lie along the mesh: as they are constrained, and what is between follows
             from what it is made of.
         copies: how many copies lie side by side on one device.
+        params: of how many of them there are parameters; steps that are taken together share one.
     """
 
     instance: Instance
@@ -81,10 +82,12 @@ class _Frame:
     mapped: set[int] = field(default_factory=set)
     spread: dict[int, Spread] = field(default_factory=dict)
     copies: int = 1
+    params: int = 1
 
 
-def _frame(instance: Instance, variant: Variant, copies: int = 1) -> _Frame:
-    return _Frame(instance, known_values(variant.inputs, variant.ops), copies=copies)
+def _frame(instance: Instance, variant: Variant, copies: int = 1, params: int = 1) -> _Frame:
+    known = known_values(variant.inputs, variant.ops)
+    return _Frame(instance, known, copies=copies, params=params)
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,8 @@ class _Builder:
         for op in ops:
             if op.name in ("param", "state"):
                 frame.names[op.result.id] = self.variable(body, frame, op)
-                frame.mapped.add(op.result.id)
+                if frame.params == frame.copies:
+                    frame.mapped.add(op.result.id)
             elif op.name == "if_train":
                 self.ops(body, frame, op.regions[0].ops)
                 self.stand_for(body, frame, op, op.regions[0].results, frame)
@@ -239,8 +243,8 @@ class _Builder:
             return known
         node = Node(
             0, key, op.name, op.name, "structure", dtype=type_.dtype,
-            bytes=self.layouts.bytes(type_, here) * frame.copies,
-            stored=self.layouts.bytes(type_, stored) * frame.copies, place=_place(op),
+            bytes=self.layouts.bytes(type_, here) * frame.params,
+            stored=self.layouts.bytes(type_, stored) * frame.params, place=_place(op),
         )  # fmt: skip
         parts = key.split(".")
         around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
@@ -305,18 +309,19 @@ class _Builder:
             return False
         return op.get("keeps") is not None or join(frame.instance.path, op["child"]) in self.apart
 
-    def copies(self, frame: _Frame, op: Op) -> int:
-        """How many copies of what an op calls lie side by side."""
-        if op.name != "each":
-            return frame.copies
-        spread = self.layouts.parts(op.get("spread", ()))
-        return frame.copies * -(-op["along"].size.evaluate(self.sizes) // spread)
+    def called(self, frame: _Frame, op: Op, instance: Instance, variant: Variant) -> _Frame:
+        """The frame of what an op calls, with copies side by side."""
+        count = 1
+        if op.name == "each":
+            spread = self.layouts.parts(op.get("spread", ()))
+            count = -(-op["along"].size.evaluate(self.sizes) // spread)
+        return _frame(instance, variant, frame.copies * count, frame.params * count)
 
     def call(self, body: Body, frame: _Frame, op: Op) -> None:
         """A call, or copies side by side, inlined."""
         child, variant, dims = callee(self.module, frame.instance, op)
         back = {outer: inner for inner, outer in dims.items()}
-        inner = _frame(child, variant, self.copies(frame, op))
+        inner = self.called(frame, op, child, variant)
         for index, (value, id) in enumerate(zip(variant.inputs, op.operands, strict=True)):
             inner.names[value.id] = frame.names[id]
             inner.spread[value.id] = as_seen(frame.spread.get(id, {}), back)
@@ -418,9 +423,11 @@ class _Builder:
     ) -> _Frame:
         """The frame of a unit, with what it is given."""
         if inside.called is not None:
-            inner = _frame(*inside.called, self.copies(frame, op))
+            inner = self.called(frame, op, *inside.called)
         else:
-            inner = replace(frame, names={}, spread={}, copies=frame.copies * inside.together)
+            mapped = frame.mapped if frame.copies > 1 else ()
+            copies = frame.copies * inside.together
+            inner = replace(frame, names={}, mapped=set(mapped), spread={}, copies=copies)
         becomes = inside.links.values()
         for position, value in enumerate(inside.values):
             dealt = position in inside.dealt

@@ -293,15 +293,13 @@ class Walk:
         return node.op in EXPENSIVE and number > 1
 
     def _within(self, node: Node) -> int:
-        """Bytes of what is expensive in an op, and stays for its gradient beside its result.
-
-        In a loop these are in the stacks, where masks are kept as such.
-        """
-        if self.unit.kind != "entry" or not (node.differentiated and node.internals):
+        """Bytes of what is expensive in an op beside its result; its gradient reads them, but in a
+        loop, where what is kept is in the stacks, and masks as such."""
+        if self.again is not None or not (node.differentiated and node.internals):
             return 0
         if node.family == "random":
             return 8 * count(node)
-        return node.bytes if node.op in EXPENSIVE else 0
+        return node.bytes if node.op in EXPENSIVE and self.unit.kind == "entry" else 0
 
     def _operands(self, node: Node, ids: Iterable[int]) -> int:
         """Bytes of operands that a product has written out for itself: slices of stacks, and what

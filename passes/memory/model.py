@@ -296,6 +296,8 @@ class _Model:
         stacks, passing = each * unit.copies, carry_bytes + moving
         if unit.kind != "call":
             passing += _counters(v for v in values if v.id in again)
+        drawn = _counters(v for v in values if v.differentiated) if unit.kind == "repeat" else 0
+        drawn += drawn  # and as much in zeros, that stand where a mask lets nothing through
         if unit.group:
             # What goes from group to group stays; one group has its stacks, and slices of its own.
             dealt = sum(values[unit.arguments[p]].bytes for p in unit.dealt)
@@ -307,7 +309,7 @@ class _Model:
         return LoopCost(
             stacks,
             common,
-            forward.program.peak()[0] + carry_bytes + moving,
+            forward.program.peak()[0] + carry_bytes + moving + drawn,
             total + passing,
             stored * unit.copies if unit.kind in ("repeat", "call") else 0,
             worst,

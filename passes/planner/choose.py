@@ -29,9 +29,8 @@ MARGIN, WIDE_MARGIN = 0.12, 0.2
 """Of the budget, left free where nothing is compiled; the second with loops inside of layers, of
 which the model of memory knows less (`docs/remat.md` says what was measured)."""
 
-GAIN = 0.1
-"""Of the step's time, that more microbatches must save to be taken unasked. Where layers have
-states, such as means over a batch, they are taken only if nothing else fits."""
+STRIDE = 1.4
+"""By how much two numbers of microbatches that are tried differ at least."""
 
 MOST_PARTS = 64
 
@@ -148,10 +147,11 @@ def choose(
         return best
     share = 1 - best.margin
     found = enough(
-        apply, best.plan, training, best.report, int(budget * share), batch,
+        apply, best.plan, training, best.report, max(1, int(budget * share)), batch,
         lambda mesh: search(replace(plan, mesh=mesh)).fits,
     )  # fmt: skip
-    return replace(best, advice=(*found, f"a budget of {size_text(best.report.peak / share)}"))
+    wanted = 1.005 * best.report.peak / share  # three digits are said, and not too little
+    return replace(best, advice=(*found, f"a budget of {size_text(wanted)}"))
 
 
 def _search(
@@ -164,37 +164,41 @@ def _search(
     short: int | None,
     cuts: Collection[str],
 ) -> Planned:
-    """The best plan, or the one that takes the least memory where none fits."""
-    best = _best(apply, plan, training, device, budget, short)
+    """The best plan, or the one that takes the least memory where none fits.
+
+    What is tried does not depend on the budget, and what is left out could not be better: no plan
+    takes less time than one of as many microbatches that runs nothing again, and that takes no less
+    with more of them.
+    """
+    module = apply(plan)
+    states = any(v.writes for i in module.instances for v in i.variants)
+    rows = batch // plan.mesh.parts(leading(module))  # of one device
+    best: Planned | None = None
+    for parts in (plan.microbatches, *_more(plan.microbatches, rows)):
+        least = None
+        for variant in _variants(apply, replace(plan, microbatches=parts), cuts):
+            found = _best(apply, variant, training, device, budget, short)
+            least = least or found.seconds
+            best = _better(best, found) if best else found
+            if best.fits and _time(best) <= least:
+                return best
+        if best and best.fits and states:
+            return best  # with more of them, means over a batch would be others
+    assert best is not None
+    return best
+
+
+def _variants(apply: Apply, plan: Plan, cuts: Collection[str]) -> Iterable[Plan]:
+    """The plan, and it with the work on logits in parts and with the steps of loops again."""
+    yield plan
+    for groups in _loops(apply(plan), plan):
+        yield replace(plan, groups=groups)
     for key in () if plan.loss_chunks else cuts:
-        if best.fits and best.chosen.again == 0:
-            break
         reason = "whole it would take much of the peak; its parts are made again one by one"
         cut = replace(plan, loss_chunks=(Decision(key, LOSS_PARTS, reason),))
-        other = _best(apply, cut, training, device, budget, short)
-        best = _better(best, other)
-    cut = replace(best.plan, remat=(), groups=())
-    for groups in _loops(apply(cut), cut):
-        if best.fits and best.chosen.again == 0:
-            break
-        grouped = replace(cut, groups=groups)
-        best = _better(best, _best(apply, grouped, training, device, budget, short))
-    states = any(v.writes for i in apply(plan).instances for v in i.variants)
-    steps = tuple(d for d in best.plan.groups if "/" in d.key)
-    bare = replace(best.plan, remat=(), groups=steps)
-    devices = plan.mesh.parts(leading(apply(plan)))
-    for parts in _more(plan.microbatches, batch // devices):
-        if best.fits and best.chosen.again == 0:
-            break
-        other = _best(apply, replace(bare, microbatches=parts), training, device, budget, short)
-        gain = GAIN if not states else 1.0
-        if other.fits and (not best.fits or _time(other) < _time(best) * (1 - gain)):
-            best = other
-        elif best.fits:
-            break
-        elif other.report.peak < best.report.peak:
-            best = other
-    return best
+        yield cut
+        for groups in _loops(apply(cut), cut):
+            yield replace(cut, groups=groups)
 
 
 def margin(module: Module) -> float:
@@ -243,13 +247,13 @@ def _time(planned: Planned) -> float:
     return planned.seconds + planned.chosen.again
 
 
-def _more(parts: int, batch: int) -> Iterable[int]:
-    """Larger numbers of microbatches, each dividing the batch, which is that of one device."""
-    number = parts * 2
-    while number <= min(batch, MOST_PARTS):
-        if batch % number == 0:
+def _more(parts: int, rows: int) -> Iterable[int]:
+    """Larger numbers of microbatches that divide what a device has of the batch, some way apart."""
+    last = parts
+    for number in range(parts * 2, min(rows, MOST_PARTS) + 1, parts):
+        if rows % number == 0 and number >= STRIDE * last:
             yield number
-        number *= 2
+            last = number
 
 
 def _best(
@@ -270,7 +274,9 @@ def _best(
     chosen = min(fitting, key=lambda o: (o.again, o.peak)) if fitting else options[0]
     made = with_decisions(plan, blocks, chosen)
     report = measure.report(chosen.points)
-    seconds = measure.seconds()
+    # Each microbatch adds its gradients to the sums: two are read, and one is written.
+    sums = dict(report.components).get("sums of gradients", 0)
+    seconds = measure.seconds() + 3 * sums * plan.microbatches / device.bandwidth
     return Planned(
         made, report, budget, device, free, bool(fitting), seconds, chosen, options, blocks
     )

@@ -136,11 +136,13 @@ class _Matrix:
         self.rows.append(row)
 
     def sparse(self) -> Any:
+        import numpy as np
         from scipy.sparse import csr_array
 
         entries = [(i, j, x) for i, row in enumerate(self.rows) for j, x in row.items()]
         rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
-        return csr_array((values, (rows, columns)), shape=(len(self.rows), self.width))
+        exact = np.array(values, float)  # there are integers of more than 64 bits
+        return csr_array((exact, (rows, columns)), shape=(len(self.rows), self.width))
 
 
 class _Program:
