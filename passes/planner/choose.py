@@ -26,8 +26,8 @@ from .milp import solved
 from .problem import Problem, problem
 
 MARGIN, WIDE_MARGIN = 0.12, 0.2
-"""Of the budget, left free where nothing is compiled; the second with loops inside of layers, of
-which the model of memory knows less (`docs/remat.md` says what was measured)."""
+"""Of the budget, left free where nothing is compiled; the second where layers have loops inside or
+are called one by one, of which the model of memory knows less (`docs/remat.md` says how much)."""
 
 STRIDE = 1.4
 """By how much two numbers of microbatches that are tried differ at least."""

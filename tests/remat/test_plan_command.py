@@ -16,7 +16,7 @@ from programs import EXAMPLES, SMALL, small_shakespeare
 
 GPT2 = str(EXAMPLES / "gallery/gpt2.nw")
 TINY = [p for n, v in {"V": 64, "L": 4, "D": 32, "G": 2}.items() for p in ("--set", f"{n}={v}")]
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.01)
+SHARES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.01)
 BATCH = ["--set", "B=8", "--set", "S=64"]
 
 
@@ -149,12 +149,12 @@ def folder_line(folder) -> int:
 
 @pytest.mark.slow
 def test_more_memory_never_takes_more_time():
-    sizes = {"V": 2048, "L": 4, "D": 32, "G": 2, "B": 12, "S": 64}
+    sizes = {"V": 2048, "L": 2, "D": 32, "G": 2, "B": 12, "S": 64}
     asked = planning.of_model(EXAMPLES / "gallery/gpt2.nw", sizes, "1GB")
     most = asked.answer().report.peak / (1 - MARGIN)
     found = [replace(asked, budget=int(share * most)).answer() for share in SHARES]
     times = [f.seconds + f.chosen.again for f in found if f.fits]
-    assert len(times) > 5 and times == sorted(times)
+    assert len(times) > 3 and times == sorted(times)
     assert len({f.plan.microbatches for f in found}) > 2
     (said,) = (a for a in found[-1].advice if a.startswith("a budget of "))
     enough = planning.memory_bytes(said.removeprefix("a budget of "))
