@@ -13,8 +13,8 @@ measurements behind them):
 - Each of the two gradients of a product of values has the cotangent written out as it needs it.
 - What runs again for the gradient of a weight alone is written at the end, with that gradient, and
   what it is made of stays alive till then; so it is for gradients of biases and scales.
-- What is drawn stands in memory as 64 bits a number, outside of loops until its gradient is through,
-  and so does what is expensive in an op.
+- What is drawn stands in memory as 64 bits a number, outside of loops until its gradient is
+  through; and so does what is expensive in an op.
 - The gradient of a convolution's kernel has the cotangent laid out anew: what it is made of stays.
 """
 
