@@ -16,6 +16,7 @@ from netwright.runtime.checkpoint import open_checkpoint, steps
 from netwright.runtime.evaluate import Evaluator
 from netwright.runtime.log import Log
 from netwright.runtime.loop import train
+from netwright.runtime.open_run import OpenRun
 from netwright.runtime.step import build
 from runtime_helpers import adam, rows, tensors_of, without_times
 
@@ -227,6 +228,25 @@ def test_early_stopping_and_the_best_are_part_of_the_checkpoint(job, tmp_path, c
     unknown = dataclasses.replace(worse, keep=Keep(metric="f1"))
     with pytest.raises(RunError, match=r"no metric 'f1'; it has loss, accuracy"):
         train(unknown, tmp_path / "other")
+
+
+def test_stopped_in_the_evaluation_that_ends_it_early(job, tmp_path, monkeypatch):
+    worse = dataclasses.replace(
+        job, optimizer=lambda: optax.sgd(-20.0), evaluate_every=2, patience=3, steps=50
+    )
+    evaluate, stopping = OpenRun.evaluate, []
+
+    def interrupted(self, state, step):
+        stopping.extend([step] if step == 8 else [])
+        return evaluate(self, state, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenRun, "evaluate", interrupted)
+        stopped = train(worse, tmp_path / "run", stopped=lambda: bool(stopping))
+    assert stopped.step == 8 and stopped.early is None
+    result = train(worse, tmp_path / "run", resume=True)
+    assert result.step == 8 and "loss has not been better" in result.early
+    assert result.held_out["loss"] == rows(tmp_path / "run")[-1]["loss"]
 
 
 def test_what_is_kept(job, tmp_path):
