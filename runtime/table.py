@@ -235,6 +235,9 @@ class _Read:
         for row, value in enumerate(self.column(name)):
             if not isinstance(value, str):
                 raise self.wrong(row, name, f"expected text, found {_shown(value)}")
+            half = next((c for c in value if "\ud800" <= c <= "\udfff"), None)
+            if half is not None:
+                raise self.wrong(row, name, f"\\u{ord(half):04x} is half of a character, alone")
             yield value
 
     def numbers(self, name: str, dtype: str) -> np.ndarray:

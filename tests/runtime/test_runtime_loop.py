@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import shutil
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 import tiny_lm
-from netwright.runtime import Keep, RunError, data, tensors
+from netwright.runtime import Keep, RunError, commit, data, tensors
 from netwright.runtime.checkpoint import open_checkpoint, steps
 from netwright.runtime.evaluate import Evaluator
 from netwright.runtime.log import Log
@@ -282,3 +283,32 @@ def test_a_disk_that_is_full_does_not_end_training(job, tmp_path, capsys, monkey
         "step-00000009",
         "step-00000010",
     ]
+
+
+@pytest.mark.parametrize("refused", ["delete", "sync"])
+def test_trouble_after_a_checkpoint_is_in_its_place(job, tmp_path, capsys, monkeypatch, refused):
+    """Old ones that cannot be deleted, a name that is not synced: told, and training goes on."""
+    rename, sync, times = os.rename, commit.sync_folder, []
+
+    def once(trouble):
+        if trouble and not times:
+            times.append(trouble)
+            raise OSError(5, "Input/output error")
+
+    def renaming(source, target):
+        once(refused == "delete" and commit.DELETING in str(target))
+        rename(source, target)
+
+    def syncing(path):
+        once(refused == "sync" and path.name == "checkpoints")
+        sync(path)
+
+    monkeypatch.setattr(os, "rename", renaming)
+    monkeypatch.setattr(commit, "sync_folder", syncing)
+    train(dataclasses.replace(job, keep=1), tmp_path / "run")
+    told = {"delete": "cannot be deleted", "sync": "may not outlive a loss of power"}[refused]
+    printed = capsys.readouterr().out
+    assert told in printed and printed.count("Training goes on") == 1
+    assert list(steps(tmp_path / "run/checkpoints")) == [10]
+    saved = [row["step"] for row in rows(tmp_path / "run") if row.get("event") == "save"]
+    assert saved == ([3, 6, 9, 10] if refused == "delete" else [6, 9, 10])
