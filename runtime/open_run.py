@@ -71,6 +71,7 @@ class OpenRun:
         self.recorder = Recorder(
             log,
             show,
+            saves=run / CHECKPOINTS,
             unit=(source.unit, source.units),
             examples=size,
             share=mfu_of_a_second(job, program),

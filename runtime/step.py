@@ -26,7 +26,17 @@ from . import scale
 from .errors import RunError
 from .mesh import Placement, place
 from .settings import DEFAULT, Settings
-from .state import TrainState, best, create, hyperparameters, join, split, step_key
+from .state import (
+    TrainState,
+    best,
+    create,
+    hyperparameters,
+    join,
+    leaves_by_path,
+    rebuild,
+    split,
+    step_key,
+)
 
 
 @dataclass(frozen=True)
@@ -227,6 +237,28 @@ def make_predict(
     if placement is None:
         return jax.jit(run)
     return jax.jit(placement.traced(run), out_shardings=placement.replicated)
+
+
+def rates(
+    optimizer: optax.GradientTransformation, state: TrainState, settings: Settings = DEFAULT
+) -> dict[str, float]:
+    """The learning rates of the step to come, and what else follows a schedule.
+
+    Schedules count in single numbers of the optimizer's state. Its arrays, and the gradients, are
+    taken as 0, so that nothing large is computed.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    leaves = leaves_by_path(state.opt_state)
+    numbers = {path: a.addressable_data(0) for path, a in leaves.items() if a.ndim == 0}
+
+    def told(numbers):
+        arrays = {path: jnp.zeros(a.shape, a.dtype) for path, a in leaves.items() if a.ndim}
+        opt_state = rebuild(state.opt_state, {**arrays, **numbers})
+        trained, _ = split(state.params, settings.frozen)
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), trained)
+        return hyperparameters(optimizer.update(zeros, opt_state, zeros, value=jnp.float32(0))[1])
+
+    return {name: float(value) for name, value in jax.jit(told)(numbers).items()}
 
 
 def accumulated(loss: Callable, settings: Settings) -> Callable:

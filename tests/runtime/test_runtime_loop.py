@@ -14,6 +14,7 @@ import pytest
 import tiny_lm
 from netwright.runtime import Keep, RunError, commit, data, tensors
 from netwright.runtime.checkpoint import open_checkpoint, steps
+from netwright.runtime.cli import main
 from netwright.runtime.evaluate import Evaluator
 from netwright.runtime.log import Log
 from netwright.runtime.loop import train
@@ -186,8 +187,11 @@ def test_a_loss_that_is_not_finite(job, tmp_path, capsys):
 
 def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path):
     wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=60)
-    with pytest.raises(RunError, match=r"50 steps in a row .* at step 51: .*\n.*learning_rate"):
-        train(wild, tmp_path / "run")
+    told = r"50 steps in a row .* at step 51: .*\n.*learning_rate.*may help\.$"
+    for every, more in ((0, ""), (3, r"\nThe checkpoint of step 4[258] is whole\.$")):
+        wild = dataclasses.replace(wild, checkpoint_every=every)
+        with pytest.raises(RunError, match=told[: -1 if more else None] + more):
+            train(wild, tmp_path / f"run-{every}")
 
 
 def test_jobs_are_checked(job):
@@ -229,6 +233,30 @@ def test_early_stopping_and_the_best_are_part_of_the_checkpoint(job, tmp_path, c
     unknown = dataclasses.replace(worse, keep=Keep(metric="f1"))
     with pytest.raises(RunError, match=r"no metric 'f1'; it has loss, accuracy"):
         train(unknown, tmp_path / "other")
+
+
+def test_how_it_goes_on_after_its_end(job, tmp_path, capsys):
+    """Where the schedule has ended, further steps would change nothing; patience is a setting."""
+
+    @optax.inject_hyperparams
+    def sgd(learning_rate):
+        return optax.sgd(learning_rate)
+
+    ending = optax.linear_schedule(0.1, 0.0, 4)
+    for last, told in ((3, False), (4, True)):
+        run = str(tmp_path / str(last))
+        scheduled = dataclasses.replace(job, optimizer=lambda: sgd(ending), steps=last)
+        assert main(scheduled, ["--run", run, "--commands", "netwright"]) == 0
+        printed = capsys.readouterr().out
+        assert f"go on:   netwright resume {run} --steps {2 * last}\n" in printed
+        assert ("at a learning rate of 0: its schedule, in " in printed) == told
+    worse = dataclasses.replace(
+        job, optimizer=lambda: optax.sgd(-20.0), evaluate_every=2, patience=1, steps=50
+    )
+    assert main(worse, ["--run", run + "-early", "--commands", "netwright"]) == 0
+    printed = capsys.readouterr().out
+    assert "ended early: loss has not been better" in printed
+    assert f"train.py, then netwright resume {run}-early\n" in printed
 
 
 def test_stopped_in_the_evaluation_that_ends_it_early(job, tmp_path, monkeypatch):
