@@ -438,6 +438,7 @@ def _extract(what: Path, into: Path) -> None:
             code="no-archive",
             help="name what `netwright ckpt archive` has written: mlp-step-00000500.tar.zst",
         )
+    new = not into.exists()
     into.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=".writing-archive-", dir=into))
     try:
@@ -454,6 +455,8 @@ def _extract(what: Path, into: Path) -> None:
         made.rename(target)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+        if new and not any(into.iterdir()):  # nothing has come of it
+            into.rmdir()
     click.echo(f"{target}: taken out and verified")
 
 

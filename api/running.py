@@ -76,12 +76,14 @@ def start(
 def call(run: Path, *arguments: str) -> NoReturn:
     """Run the program of a run, and leave with its exit code. Signals reach it."""
     script = run / PROGRAM / "train.py"
-    if not script.is_file():
+    parts = (script, *(run / PROGRAM / name for name in ("model.py", "runtime")))
+    lacking = next((path for path in parts if not path.exists()), None)
+    if lacking is not None:
         raise InputError(
             [
                 Diagnostic(
                     "no-run",
-                    f"{run} is not a run: there is no {script}",
+                    f"{run} is not a run: there is no {lacking}",
                     help="name the folder that `netwright train` made, such as runs/shakespeare",
                 )
             ]

@@ -45,7 +45,8 @@ def mapped(
     It is cast between kinds of floating point numbers, or of whole numbers, but not otherwise.
 
     Raises:
-        InputError: something is missing, not used, of another shape or kind; all of it is told.
+        InputError: something is missing, not used, of another shape or kind, or more than a dtype
+            can hold; all of it is told.
     """
     import numpy as np
 
@@ -94,7 +95,10 @@ def mapped(
         if not _same_kind(array.dtype, leaf.dtype):
             complain("other-dtype", f"what {path} gets is {array.dtype}, not {leaf.dtype}")
             continue
-        made[path] = array.reshape(leaf.shape).astype(leaf.dtype)
+        with np.errstate(over="ignore"):  # it is told below
+            made[path] = array.reshape(leaf.shape).astype(leaf.dtype)
+        if not _kept(array.reshape(leaf.shape), made[path]):
+            complain("out-of-range", f"what {path} gets has numbers that {leaf.dtype} cannot hold")
     for path in set(table) - {p for w in wanted for p in _above(w)}:
         close = nearest(path, wanted)
         complain("no-parameter", f"there is no {path}", close[0] if close else "")
@@ -140,6 +144,17 @@ def _same(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether shapes are the same but for dims that are cut into several, or of size 1."""
     first, second = ({math.prod(s[:n]) for n in range(len(s) + 1)} for s in (one, other))
     return math.prod(one) == math.prod(other) and (first <= second or second <= first)
+
+
+def _kept(array: Any, cast: Any) -> bool:
+    """Whether a cast has kept whole numbers, and has made no others infinite."""
+    import numpy as np
+
+    if array.dtype == cast.dtype:
+        return True
+    if np.issubdtype(array.dtype, np.integer):
+        return bool((array == cast).all())
+    return bool((np.isfinite(cast) | ~np.isfinite(array)).all())
 
 
 def _same_kind(one: Any, other: Any) -> bool:

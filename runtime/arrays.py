@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +50,11 @@ class Arrays(Examples):
         self.path, self.fields = Path(path), dict(fields)
         self._scale = dict(scale or {})
         check_names(self.fields, scale=self._scale, sizes=sizes or {})
-        columns, found = _columns(self.path, self.fields, sizes or {})
+        columns, found = _columns(self.path, self.fields, sizes or {}, self._scale)
         count = len(next(iter(columns.values())))
         other = None
         if isinstance(held_out, str | Path):
-            more, told = _columns(Path(held_out), self.fields, sizes or {})
+            more, told = _columns(Path(held_out), self.fields, sizes or {}, self._scale)
             columns = {f: _joined(f, column, more[f], held_out) for f, column in columns.items()}
             other = len(next(iter(more.values()))), {"sha256": told}
         rows, described = divided(
@@ -93,7 +93,10 @@ def check_names(fields: Mapping[str, object], **options: Mapping) -> None:
 
 
 def _columns(
-    path: Path, fields: Mapping[str, str], sizes: Mapping[str, int]
+    path: Path,
+    fields: Mapping[str, str],
+    sizes: Mapping[str, int],
+    scaled: Collection[str],
 ) -> tuple[dict[str, np.ndarray], str]:
     """The column of each field, and a hash of what was read."""
     arrays, found = _arrays(path, set(fields.values()))
@@ -113,6 +116,9 @@ def _columns(
         raise RunError(f"the arrays of {path} must have as many rows: {listed}.")
     for field, size in sizes.items():
         _check_range(path, field, fields[field], columns[field], size)
+    for field, column in columns.items():
+        dtype = np.dtype(np.float32) if field in scaled else model_dtype(column.dtype)
+        _check_fits(path, fields[field], column, dtype)
     return columns, found
 
 
@@ -157,4 +163,16 @@ def _check_range(path: Path, field: str, array: str, column: np.ndarray, size: i
         raise RunError(
             f"row {int(outside[0][0])} of '{array}' in {path} holds"
             f" {column[tuple(outside[0])]}, but '{field}' may only be 0 to {size - 1}."
+        )
+
+
+def _check_fits(path: Path, array: str, column: np.ndarray, dtype: np.dtype) -> None:
+    if column.dtype == dtype or column.dtype.itemsize < dtype.itemsize:
+        return
+    holds = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
+    outside = np.argwhere(((column > holds.max) | (column < holds.min)) & np.isfinite(column))
+    if len(outside):
+        raise RunError(
+            f"row {int(outside[0][0])} of '{array}' in {path} holds {column[tuple(outside[0])]},"
+            f" which is more than {dtype}, in which it would arrive, can hold."
         )

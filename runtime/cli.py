@@ -73,6 +73,7 @@ def _train(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
     from .loop import train
     from .open_run import METRICS
     from .progress import duration, figures
+    from .step import rates
     from .stop import Stop, StopTogether
     from .summary import read, summarise
 
@@ -92,6 +93,7 @@ def _train(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
             look_again=hints.diagnose(),
         )
     again = () if steps == job.steps else ("--steps", str(steps))
+    script = os.path.relpath(job.folder / "train.py")
     code = 0
     if stop.signal is not None and result.step < steps and result.early is None:
         code = 128 + stop.signal
@@ -105,8 +107,7 @@ def _train(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
             print(f"to go on: {hints.resume(*again)}", flush=True)
         return code
     if result.started == result.step:
-        further = "" if result.early else "; --steps takes it further:"
-        print(f"the run is at step {result.step} already{further}")
+        print(f"the run is at step {result.step} already")
     else:
         held_out = f"   held out: {figures(result.held_out)}" if result.held_out else ""
         print(f"done: {result.step} steps, {duration(result.seconds)}{held_out}")
@@ -114,9 +115,12 @@ def _train(job: Job, arguments: argparse.Namespace, joined: Joined) -> int:
             print(line)
         print(f"run:     {run}")
     if result.early is not None:
-        print(f"ended early: {result.early}; a larger patience takes it further")
+        print(f"ended early: {result.early}")
+        print(f"go on:   a larger patience= in {script}, then {hints.resume(*again)}")
     else:
         print(f"go on:   {hints.resume('--steps', str(2 * result.step))}")
+        if rates(job.optimizer(), result.state, job.settings).get("learning_rate") == 0:
+            print(f"         at a learning rate of 0: its schedule, in {script}, ends here")
     if hasattr(job.model, "predict") and _speaks(result.source):
         print(f"sample:  {hints.sample()}")
     sys.stdout.flush()

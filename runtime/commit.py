@@ -24,8 +24,12 @@ WRITING, DELETING, DAMAGED = ".writing-", ".deleting-", "damaged-"
 class NotWritten(RunError):
     """A checkpoint could not be written: the disk is full, or the folder is closed to us.
 
-    Nothing is left of it, and the earlier ones are as they were.
+    The earlier ones are as they were.
     """
+
+
+class NotDeleted(RunError):
+    """A checkpoint was written, but earlier ones that it replaces could not be deleted."""
 
 
 def commit(folder: Path, step: int, write: Callable[[Path], None], attempt: str = "") -> Path:
@@ -54,7 +58,13 @@ def commit(folder: Path, step: int, write: Callable[[Path], None], attempt: str 
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
-    sync_folder(folder)
+    try:
+        sync_folder(folder)
+    except OSError as error:
+        raise NotWritten(
+            f"the checkpoint {target} is there, but may not outlive a loss of power: its name"
+            f" cannot be synced: {error.strerror}.\nThe earlier ones are as they were."
+        ) from None
     return target
 
 

@@ -95,11 +95,14 @@ def train(
         show.note(f"compiled in {duration(seconds)}")
         log.write(step=first, event="compile", what="step", seconds=seconds)
 
+        held_out = None
         if first and due(first, job.evaluate_every) and not start.about.get("evaluation"):
-            open_run.evaluate(state, first)  # the run was stopped in the midst of this one
+            # the run was stopped in the midst of this one, which may have been the last
+            held_out = open_run.evaluate(state, first)
+            early = open_run.best.exhausted(job.patience)
 
         show.begin(first)
-        began, step, held_out = time.perf_counter(), first, None
+        began, step = time.perf_counter(), first
         recorder.restart()
         while step < last and not stopped() and not early:
             with recorder.fetching():

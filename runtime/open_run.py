@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from .best import Best
-from .commit import NotWritten, not_written
+from .commit import NotDeleted, NotWritten, not_written
 from .evaluate import Evaluator
 from .job import Job
 from .log import Log, Unlogged, plain
@@ -71,6 +71,7 @@ class OpenRun:
         self.recorder = Recorder(
             log,
             show,
+            saves=run / CHECKPOINTS,
             unit=(source.unit, source.units),
             examples=size,
             share=mfu_of_a_second(job, program),
@@ -106,12 +107,15 @@ class OpenRun:
         self.log_saves()
 
     def log_saves(self) -> None:
-        """Log what was saved meanwhile."""
-        try:
-            for saved in self.saver.finished():
-                self.log.write(step=saved.step, event="save", **saved.seconds(), bytes=saved.bytes)
-        except NotWritten as error:
-            self.show.warn(f"{error}\nTraining goes on.")
+        """Log what was saved meanwhile, and say what went wrong with it."""
+        while True:
+            try:
+                done = self.saver.finished()
+                break
+            except (NotWritten, NotDeleted) as error:
+                self.show.warn(f"{error}\nTraining goes on.")
+        for saved in done:
+            self.log.write(step=saved.step, event="save", **saved.seconds(), bytes=saved.bytes)
 
     def evaluate(self, state: TrainState, step: int) -> dict[str, float] | None:
         """The metrics of all held-out data; None without any, or when stopped."""

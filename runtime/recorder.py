@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from .checkpoint import steps
 from .errors import RunError
 from .log import Unlogged
 from .metrics import finish
@@ -26,6 +28,7 @@ class Recorder:
     waits for the log.
 
     log, show: where rows go
+    saves:     the folder of checkpoints
     unit:      what is counted in speeds, and how many of them a batch has, such as ("tokens", 2048)
     examples:  in a batch
     share:     how much of what the devices can do is done if a step takes a second; None where
@@ -41,12 +44,13 @@ class Recorder:
         log: Unlogged,
         show: Plain,
         *,
+        saves: Path,
         unit: tuple[str, int],
         examples: int,
         share: float | None = None,
         patience: int = 1,
     ):
-        self._log, self._show, self._share = log, show, share
+        self._log, self._show, self._saves, self._share = log, show, saves, share
         self._counts = {"examples": examples, unit[0]: unit[1]}
         self._pending: tuple[int, Any, Any, float] | None = None
         self._done: float | None = None  # when the pending step was seen to be done
@@ -119,12 +123,13 @@ class Recorder:
         if self._patience is not None and self._skipped >= self._patience:
             self.suspect = (step, batch, row)
         if self._skipped == MOST_SKIPPED:
+            last = max(steps(self._saves), default=None)
             raise RunError(
                 f"{MOST_SKIPPED} steps in a row were skipped, the last at step {step}: the"
                 " gradients are not finite, whatever the batch.\n"
                 "A smaller learning_rate, clip = 1.0 in [optimizer], or float32 for the part that"
-                " overflows ([precision] overrides) may help.\n"
-                "The last checkpoint is whole."
+                " overflows ([precision] overrides) may help."
+                + (f"\nThe checkpoint of step {last} is whole." if last is not None else "")
             )
 
 

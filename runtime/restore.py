@@ -18,7 +18,7 @@ import numpy as np
 from .checkpoint import Checkpoint, Files, open_checkpoint, steps
 from .errors import RunError
 from .manifest import Leaf
-from .state import TrainState, leaves_by_path, rebuild
+from .state import TrainState, leaves_by_path, part_names, rebuild
 from .tensors import Broken
 from .together import agreed
 
@@ -45,10 +45,12 @@ def restore(
 
     Raises:
         Broken: what is stored is not what was written.
-        RunError: it is the state of another program.
+        RunError: it is the state of another program, or `only` names no parts of one.
     """
     wanted = leaves_by_path(abstract)
-    if only:
+    if part_names(only):
+        if onto is None:
+            raise RunError("only a part is restored: `onto` must be the state that has the others.")
         wanted = {path: leaf for path, leaf in wanted.items() if path[0] in only}
     stored = {p: leaf for p, leaf in checkpoint.leaves.items() if not only or p[0] in only}
     _compare(checkpoint.path, stored, wanted)

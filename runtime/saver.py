@@ -134,13 +134,17 @@ class Saver:
         self, snapshot: Snapshot, about: Mapping[str, Any], began: float, blocked: float | None
     ) -> Saved:
         path = self._commit(snapshot, about)
-        written = time.perf_counter()
+        read = written = time.perf_counter()
         doomed = superfluous(self._folder, self._keep) if self._group.process == 0 else []
-        if doomed:
-            self._read_back(path)
-        read = time.perf_counter()
-        for old in doomed:
-            commit.delete(old)
+        try:
+            if doomed:
+                self._read_back(path)
+            read = time.perf_counter()
+            for old in doomed:
+                commit.delete(old)
+        except OSError as error:  # the new one counts all the same
+            told = f"checkpoints in {self._folder} that are not to be kept cannot be deleted"
+            self._done.append(commit.NotDeleted(f"{told}: {error.strerror}."))
         size = sum(file.stat().st_size for file in path.iterdir())
         seconds = written - began, read - written if doomed else 0.0
         waited = read - began if blocked is None else blocked

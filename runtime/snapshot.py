@@ -14,7 +14,7 @@ import numpy as np
 from . import tensors
 from .errors import RunError
 from .manifest import File, Leaf, Tile
-from .state import leaves_by_path
+from .state import leaves_by_path, part_names
 
 CHUNK = 16 << 20  # bytes that one of two threads copies at a time
 
@@ -47,9 +47,9 @@ def view(state: Any, process: int = 0, only: Collection[str] = ()) -> Snapshot:
     """The state as it lies in memory; on a CPU not copied, so it must not be donated meanwhile.
 
     An array that lies on several devices is written once: of the same part the first copy. With
-    `only` it is those parts of the state, such as "params", and its step.
+    `only` it is those parts of the state, such as "params", and its step. RunError for other names.
     """
-    leaves, arrays = [], {}
+    leaves, arrays, only = [], {}, part_names(only)
     file = file_name(process)
     for path, leaf in leaves_by_path(state).items():
         if only and path[0] not in (*only, "step"):

@@ -8,7 +8,7 @@ have the same names and shapes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -85,6 +85,16 @@ def leaves_by_path(tree: Any) -> dict[Path, Any]:
     """All leaves of a pytree by path, in the tree's order."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {tuple(_part(key) for key in keys): leaf for keys, leaf in flat}
+
+
+def part_names(only: Collection[str]) -> Collection[str]:
+    """The same names, of parts of a state. RunError if one is none."""
+    for name in only:
+        if name not in TrainState._fields:
+            raise RunError(
+                f"only: a state has no part {name!r}; it has {', '.join(TrainState._fields)}."
+            )
+    return only
 
 
 def rebuild(tree: Any, leaves: dict[Path, Any]) -> Any:

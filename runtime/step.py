@@ -26,7 +26,17 @@ from . import scale
 from .errors import RunError
 from .mesh import Placement, place
 from .settings import DEFAULT, Settings
-from .state import TrainState, best, create, hyperparameters, join, split, step_key
+from .state import (
+    TrainState,
+    best,
+    create,
+    hyperparameters,
+    join,
+    leaves_by_path,
+    rebuild,
+    split,
+    step_key,
+)
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,8 @@ def make_step(
     """step(state, batch) -> (state, metrics): one update, or none where it would do harm.
 
     A loss or gradients that are not finite, or numbers of the model's state that would no longer be
-    (running averages), change nothing but the step and the loss scale: parameters, their average,
+    (running averages) or single ones of the optimizer's (a distance that it estimates, 0/0 without
+    any gradient), change nothing but the step and the loss scale: parameters, their average,
     the optimizer's state and the model's stay as they are, and what the step would have reported
     counts for nothing. `metrics` are those of the loss, each (sum, count), and
     "gradient_norm", the Euclidean norm over all gradients before the optimizer changes them;
@@ -146,10 +157,12 @@ def make_step(
     def step(state: TrainState, batch):
         gradients, model_state, metrics = differentiate(state, batch)
         total, count = metrics["loss"]
-        finite = all_finite((gradients, total)) & stays_finite(state.model_state, model_state)
         trained, frozen = split(state.params, settings.frozen)
         updates, opt_state = optimizer.update(
-            gradients, state.opt_state, trained, value=total / count
+            gradients, state.opt_state, trained, value=over(total, count)
+        )
+        finite = all_finite((gradients, total)) & stays_finite(
+            (state.model_state, scalars(state.opt_state)), (model_state, scalars(opt_state))
         )
         updated = optax.apply_updates(trained, updates)
         ema = state.ema
@@ -226,6 +239,28 @@ def make_predict(
     return jax.jit(placement.traced(run), out_shardings=placement.replicated)
 
 
+def rates(
+    optimizer: optax.GradientTransformation, state: TrainState, settings: Settings = DEFAULT
+) -> dict[str, float]:
+    """The learning rates of the step to come, and what else follows a schedule.
+
+    Schedules count in single numbers of the optimizer's state. Its arrays, and the gradients, are
+    taken as 0, so that nothing large is computed.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    leaves = leaves_by_path(state.opt_state)
+    numbers = {path: a.addressable_data(0) for path, a in leaves.items() if a.ndim == 0}
+
+    def told(numbers):
+        arrays = {path: jnp.zeros(a.shape, a.dtype) for path, a in leaves.items() if a.ndim}
+        opt_state = rebuild(state.opt_state, {**arrays, **numbers})
+        trained, _ = split(state.params, settings.frozen)
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), trained)
+        return hyperparameters(optimizer.update(zeros, opt_state, zeros, value=jnp.float32(0))[1])
+
+    return {name: float(value) for name, value in jax.jit(told)(numbers).items()}
+
+
 def accumulated(loss: Callable, settings: Settings) -> Callable:
     """differentiate(state, batch) -> (gradients, model state, metrics), over all microbatches.
 
@@ -262,7 +297,7 @@ def accumulated(loss: Callable, settings: Settings) -> Callable:
         given = (jnp.arange(microbatches), cut(batch, microbatches))
         (sums, model_state), metrics = jax.lax.scan(one, (zeros, state.model_state), given)
         metrics = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), metrics)
-        gradients = jax.tree.map(lambda total: total / metrics["loss"][1], sums)
+        gradients = jax.tree.map(lambda total: over(total, metrics["loss"][1]), sums)
         return gradients, model_state, metrics
 
     def differentiate(state: TrainState, batch):
@@ -278,6 +313,11 @@ def accumulated(loss: Callable, settings: Settings) -> Callable:
         return gradients, model_state, metrics
 
     return differentiate
+
+
+def over(total: jax.Array, count: jax.Array) -> jax.Array:
+    """A mean from its sum and count; of nothing 0, as where a mask leaves no target of a batch."""
+    return total / jnp.where(count == 0, 1, count)
 
 
 def cut(batch: Any, parts: int) -> Any:
@@ -309,6 +349,12 @@ def stays_finite(old: Any, new: Any) -> jax.Array:
     pairs = zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
     flags = [jnp.all(jnp.isfinite(b) | (a == b)) for a, b in pairs]
     return jnp.all(jnp.array(flags, bool))
+
+
+def scalars(tree: Any) -> list[jax.Array]:
+    """The leaves of a tree that are one floating-point number."""
+    leaves = jax.tree.leaves(tree)
+    return [a for a in leaves if a.ndim == 0 and jnp.issubdtype(a.dtype, jnp.floating)]
 
 
 def choose(condition: jax.Array, yes: Any, no: Any) -> Any:

@@ -59,7 +59,8 @@ class Summary:
             return []
         waiting = self.buckets["waiting for data"]
         told = waiting / (self.buckets["training"] + waiting)
-        speed = [f"{speed:,.0f} {unit}/s" for unit, speed in self.speeds.items()]
+        units = {speed: unit for unit, speed in self.speeds.items()}  # an image is an example
+        speed = [f"{speed:,.0f} {unit}/s" for speed, unit in units.items()]
         speed += [] if self.mfu is None else [f"MFU {_percent(self.mfu)}"]
         first = [f"p50 {_milliseconds(self.p50)}, p95 {_milliseconds(self.p95)}", *speed]
         first += [f"data wait {_percent(told)}"]

@@ -197,6 +197,8 @@ class _Read:
         content = read_file(path)
         self.sha256 = sha256(content)
         text = read_text(path, content)
+        if not text.strip():
+            raise RunError(f"{path} is empty.")
         self.columns: dict[str, list[Any]] = {}
         self.lines: list[int] = []
         if path.suffix in (".jsonl", ".ndjson", ".json"):
@@ -235,6 +237,9 @@ class _Read:
         for row, value in enumerate(self.column(name)):
             if not isinstance(value, str):
                 raise self.wrong(row, name, f"expected text, found {_shown(value)}")
+            half = next((c for c in value if "\ud800" <= c <= "\udfff"), None)
+            if half is not None:
+                raise self.wrong(row, name, f"\\u{ord(half):04x} is half of a character, alone")
             yield value
 
     def numbers(self, name: str, dtype: str) -> np.ndarray:
@@ -269,6 +274,8 @@ class _Read:
                 '; a category or a text is named as such: columns = {"' + name + '": "category"}'
             )  # fmt: skip
             raise self.wrong(row, name, f"expected a number, found {_shown(value)}{advice}")
+        if dtype == "float32" and abs(number) > float(np.finfo(np.float32).max):
+            raise self.wrong(row, name, f"{_shown(value)} is more than float32 holds")
         if dtype == "int32" and (number != int(number) or abs(number) >= 2**31):
             raise self.wrong(row, name, f"expected a whole number, found {_shown(value)}")
         return int(number) if dtype == "int32" else number
@@ -305,7 +312,7 @@ class _Read:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_object)
             except (ValueError, RecursionError) as error:
                 raise RunError(f"{self.path}, line {number}: not JSON: {error}.") from None
             if not isinstance(row, dict):
@@ -384,6 +391,15 @@ def _joined(parts: list[Column]) -> Column:
         return _Text(_Texts(np.concatenate([a.flat, b.flat]), starts, a.length), first.role)
     assert isinstance(second, _Plain)
     return _Plain(np.concatenate([first.values, second.values]))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # Python's own reader would keep the last value
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{_shown(twice)} is a key twice")
+    return found
 
 
 def _word(value: Any) -> str:

@@ -167,3 +167,13 @@ def test_exit_codes(arguments, code):
     done = netwright(*arguments, fine=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_without_its_model_is_none(tmp_path):
+    from netwright.running import call
+
+    (tmp_path / "program").mkdir()
+    for present, lacking in (("train.py", "model.py"), ("model.py", "runtime")):
+        (tmp_path / "program" / present).touch()
+        with pytest.raises(nw.InputError, match=f"is not a run: there is no .*{lacking}"):
+            call(tmp_path, "--resume", str(tmp_path))

@@ -43,6 +43,8 @@ def test_everything_has_its_place():
         ({}, {"more": of(1)}, {}, "nothing gets more"),
         ({}, {"block_2": {"q": {}}}, {}, "the source has no block_2/q/kernel"),
         ({"s": of(2)}, {}, {}, "has the shape (1,), not (2,)"),
+        ({}, {"two": np.array([1e39])}, {}, "what s gets has numbers that float32 cannot hold"),
+        ({"s": of(dtype=np.int8)}, {"one": np.int32([99]), "two": np.int32([99])}, {}, "that int8"),
         ({"a": {"w": of(3, 2), "b": of(3)}}, {}, {}, "has the shape (2, 3), not (3, 2)"),
     ],
 )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...ir.diagnostics import Diagnostics, Span, nearest
+from ...ir.core import join
+from ...ir.diagnostics import Diagnostics, Place, Span, nearest
 from ...ir.recipe import Recipe
 from ...ir.recipe_optimizer import Chosen
 from .fit_data import DataFitter, Takes
@@ -54,14 +55,17 @@ class _Fitter:
         self.bad = False
 
     def error(self, code: str, message: str, place: str, **more: object) -> None:
-        span = self.recipe.place(place) or Span(self.recipe.file, 1, 1, 1, 1)
-        self.diagnostics.error(code, message, span, **more)
+        self.diagnostics.error(code, message, self.place(place), **more)
         self.bad = True
+
+    def place(self, name: str) -> Span:
+        return self.recipe.place(name) or Span(self.recipe.file, 1, 1, 1, 1)
 
     def fit(self) -> Fit | None:
         sizes = self._sizes()
         fields = DataFitter(self.recipe, self.module.name, self.inputs, sizes, self.error).fields()
         self._paths()
+        self._evaluations()
         ids = self._ids(sizes)
         chosen = choose(self.recipe, self.module, self.error)
         return None if self.bad else Fit(tuple(sizes.items()), fields, ids, chosen)
@@ -127,6 +131,34 @@ class _Fitter:
                     help=f"{name} = 128" if given else f"[sizes]\n{name} = 128",
                 )
         return {name: sizes[name] for name in free if name in sizes}
+
+    def _evaluations(self) -> None:
+        """What is decided by evaluations needs a metric that they have, and to be evaluated."""
+        train = self.recipe.train
+        ops = [(i.path, op) for i, _, op in self.module.walk() if op.name == "metric"]
+        metrics = {"loss"} | {join(path, op["name"]) for path, op in ops}
+        if train.metric not in metrics:
+            close = nearest(train.metric, metrics)
+            self.error(
+                "recipe-metric",
+                f"{self.module.name} has no metric {train.metric}",
+                "train.metric",
+                facts=(f"it has {', '.join(sorted(metrics))}",),
+                help=f'did you mean "{close[0]}"?' if close else "",
+            )
+        for lacking, key, instead in (
+            (not self.recipe.data.held_out, "data.held_out", "held_out = 0.1"),
+            (not train.evaluate_every, "train.evaluate_every", "evaluate_every = 100"),
+        ):
+            for name in ("patience", "keep_best") if lacking else ():
+                if getattr(train, name):
+                    self.error(
+                        "recipe-metric",
+                        f"{name} goes by evaluations on the way, and there are none",
+                        f"train.{name}",
+                        places=(Place(self.place(key), "0: none"),),
+                        help=instead,
+                    )
 
     def _leading(self) -> list:
         """The leading dims of the inputs, each once."""

@@ -164,6 +164,9 @@ def test_an_archive_of_a_damaged_checkpoint_is_not_taken_out(run):
     with Path("a.tar").open("x+b") as file:
         pack(Path("runs/damaged/checkpoints/step-00000040"), file, compress=False)
     assert "is damaged" in run("archive --extract a.tar -o out", 1)
+    assert not Path("out").exists()
+    Path("out").mkdir()
+    assert "is damaged" in run("archive --extract a.tar -o out", 1)
     assert not [*Path("out").iterdir()]
 
 

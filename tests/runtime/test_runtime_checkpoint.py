@@ -8,6 +8,7 @@ import os
 import stat
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -248,6 +249,26 @@ def test_parts_of_a_state(tmp_path):
         restore(part, shapes_of(state))
     mixed = restore(part, shapes_of(state), only=("opt_state",), onto=other)
     same(mixed, other._replace(opt_state=state.opt_state))
+    with pytest.raises(RunError, match=r"no part 'parms'; it has params, opt_state, model_state, "):
+        restore(whole, shapes_of(state), only=("parms",), onto=other)
+    with pytest.raises(RunError, match=r"no part 'parms'"), Saver(tmp_path / "no", Keep()) as saver:
+        saver.save(state, {}, wait=True, only=("parms",))
+    assert not (tmp_path / "no").exists()
+    with pytest.raises(RunError, match=r"`onto` must be the state"):
+        restore(whole, shapes_of(state), only=("params",))
+
+
+def test_the_page_saves_and_loads_a_part(tmp_path):
+    page = (ROOT / "docs/checkpoints.md").read_text().split("## Parts of a state\n")[1]
+    state = make()
+    names = {
+        "state": state,
+        "folder": tmp_path,
+        "program": SimpleNamespace(abstract=shapes_of(state), init=lambda seed: make(step=0)),
+    }
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    same(names["state"].params, state.params)
+    assert int(names["state"].step) == 0
 
 
 def test_only_the_last_are_kept(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import shutil
 
 import jax
@@ -11,11 +12,13 @@ import numpy as np
 import optax
 import pytest
 import tiny_lm
-from netwright.runtime import Keep, RunError, data, tensors
+from netwright.runtime import Keep, RunError, commit, data, tensors
 from netwright.runtime.checkpoint import open_checkpoint, steps
+from netwright.runtime.cli import main
 from netwright.runtime.evaluate import Evaluator
 from netwright.runtime.log import Log
 from netwright.runtime.loop import train
+from netwright.runtime.open_run import OpenRun
 from netwright.runtime.step import build
 from runtime_helpers import adam, rows, tensors_of, without_times
 
@@ -184,8 +187,11 @@ def test_a_loss_that_is_not_finite(job, tmp_path, capsys):
 
 def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path):
     wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=60)
-    with pytest.raises(RunError, match=r"50 steps in a row .* at step 51: .*\n.*learning_rate"):
-        train(wild, tmp_path / "run")
+    told = r"50 steps in a row .* at step 51: .*\n.*learning_rate.*may help\.$"
+    for every, more in ((0, ""), (3, r"\nThe checkpoint of step 4[258] is whole\.$")):
+        wild = dataclasses.replace(wild, checkpoint_every=every)
+        with pytest.raises(RunError, match=told[: -1 if more else None] + more):
+            train(wild, tmp_path / f"run-{every}")
 
 
 def test_jobs_are_checked(job):
@@ -229,6 +235,49 @@ def test_early_stopping_and_the_best_are_part_of_the_checkpoint(job, tmp_path, c
         train(unknown, tmp_path / "other")
 
 
+def test_how_it_goes_on_after_its_end(job, tmp_path, capsys):
+    """Where the schedule has ended, further steps would change nothing; patience is a setting."""
+
+    @optax.inject_hyperparams
+    def sgd(learning_rate):
+        return optax.sgd(learning_rate)
+
+    ending = optax.linear_schedule(0.1, 0.0, 4)
+    for last, told in ((3, False), (4, True)):
+        run = str(tmp_path / str(last))
+        scheduled = dataclasses.replace(job, optimizer=lambda: sgd(ending), steps=last)
+        assert main(scheduled, ["--run", run, "--commands", "netwright"]) == 0
+        printed = capsys.readouterr().out
+        assert f"go on:   netwright resume {run} --steps {2 * last}\n" in printed
+        assert ("at a learning rate of 0: its schedule, in " in printed) == told
+    worse = dataclasses.replace(
+        job, optimizer=lambda: optax.sgd(-20.0), evaluate_every=2, patience=1, steps=50
+    )
+    assert main(worse, ["--run", run + "-early", "--commands", "netwright"]) == 0
+    printed = capsys.readouterr().out
+    assert "ended early: loss has not been better" in printed
+    assert f"train.py, then netwright resume {run}-early\n" in printed
+
+
+def test_stopped_in_the_evaluation_that_ends_it_early(job, tmp_path, monkeypatch):
+    worse = dataclasses.replace(
+        job, optimizer=lambda: optax.sgd(-20.0), evaluate_every=2, patience=3, steps=50
+    )
+    evaluate, stopping = OpenRun.evaluate, []
+
+    def interrupted(self, state, step):
+        stopping.extend([step] if step == 8 else [])
+        return evaluate(self, state, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenRun, "evaluate", interrupted)
+        stopped = train(worse, tmp_path / "run", stopped=lambda: bool(stopping))
+    assert stopped.step == 8 and stopped.early is None
+    result = train(worse, tmp_path / "run", resume=True)
+    assert result.step == 8 and "loss has not been better" in result.early
+    assert result.held_out["loss"] == rows(tmp_path / "run")[-1]["loss"]
+
+
 def test_what_is_kept(job, tmp_path):
     kept = dataclasses.replace(job, keep=Keep(last=2, every=4), checkpoint_every=1, steps=4)
     train(kept, tmp_path / "run")
@@ -262,3 +311,32 @@ def test_a_disk_that_is_full_does_not_end_training(job, tmp_path, capsys, monkey
         "step-00000009",
         "step-00000010",
     ]
+
+
+@pytest.mark.parametrize("refused", ["delete", "sync"])
+def test_trouble_after_a_checkpoint_is_in_its_place(job, tmp_path, capsys, monkeypatch, refused):
+    """Old ones that cannot be deleted, a name that is not synced: told, and training goes on."""
+    rename, sync, times = os.rename, commit.sync_folder, []
+
+    def once(trouble):
+        if trouble and not times:
+            times.append(trouble)
+            raise OSError(5, "Input/output error")
+
+    def renaming(source, target):
+        once(refused == "delete" and commit.DELETING in str(target))
+        rename(source, target)
+
+    def syncing(path):
+        once(refused == "sync" and path.name == "checkpoints")
+        sync(path)
+
+    monkeypatch.setattr(os, "rename", renaming)
+    monkeypatch.setattr(commit, "sync_folder", syncing)
+    train(dataclasses.replace(job, keep=1), tmp_path / "run")
+    told = {"delete": "cannot be deleted", "sync": "may not outlive a loss of power"}[refused]
+    printed = capsys.readouterr().out
+    assert told in printed and printed.count("Training goes on") == 1
+    assert list(steps(tmp_path / "run/checkpoints")) == [10]
+    saved = [row["step"] for row in rows(tmp_path / "run") if row.get("event") == "save"]
+    assert saved == ([3, 6, 9, 10] if refused == "delete" else [6, 9, 10])

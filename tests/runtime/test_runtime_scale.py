@@ -33,7 +33,7 @@ def regression(low=jnp.float32, factor=1.0):
         total = factor * jnp.sum(squares.astype(params["w"].dtype))
         count = jnp.sum(batch["live"]).astype(params["w"].dtype)
         state = {"seen": state["seen"] + count} if train else state
-        return total / count, (state, {"loss": (total, count)})
+        return total / jnp.maximum(count, 1), (state, {"loss": (total, count)})
 
     return SimpleNamespace(
         init_params=init_params, init_state=lambda: {"seen": jnp.zeros(())}, loss=loss
@@ -81,6 +81,37 @@ def test_microbatches_add_up_to_the_batch(wide_numbers, parts, loss_scale):
     for row, other in zip(rows, expected, strict=True):
         np.testing.assert_allclose(row["loss"], other["loss"], rtol=1e-12)
         np.testing.assert_allclose(row["gradient_norm"], other["gradient_norm"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss_scale", [None, 64.0])
+@pytest.mark.parametrize("optimizer", [optax.adam(1e-2), optax.contrib.momo(1e-2)])
+def test_a_batch_in_which_nothing_counts(wide_numbers, optimizer, loss_scale):
+    """Its loss and gradients are 0, however it is cut, and the optimizer is told no NaN."""
+    batches = [batch_of(seed) for seed in range(3)]
+    batches[1]["live"][:] = False
+    model = regression(jnp.float64)
+    (whole, _), (cut, rows) = (
+        run(build(model, optimizer, None, Settings(parts, loss_scale)), batches) for parts in (1, 4)
+    )
+    for part in ("params", "opt_state", "scale"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9),
+            getattr(cut, part),
+            getattr(whole, part),
+        )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((whole, cut)))
+    assert [float(row["skipped"][0]) for row in rows] == [0, 0, 0]
+
+
+def test_an_optimizer_that_estimates_nothing_from_no_gradients(wide_numbers):
+    """Prodigy divides 0 by 0 then: that step is skipped, and the others are as without it."""
+    batches = [batch_of(seed) for seed in range(3)]
+    nothing = {**batches[0], "live": np.zeros(8, bool)}
+    program = build(regression(), optax.contrib.prodigy())
+    expected, _ = run(program, batches)
+    found, rows = run(program, [nothing, *batches])
+    assert [float(row["skipped"][0]) for row in rows] == [1, 0, 0, 0]
+    equal((found.params, found.opt_state), (expected.params, expected.opt_state))
 
 
 def test_a_batch_that_cannot_be_cut():

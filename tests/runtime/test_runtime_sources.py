@@ -426,6 +426,7 @@ def test_categories_are_those_of_the_first_file(tables):
         ("b.csv", 'y,z\n"1\n1",2\n3,\n', r'line 4, column "z": there is no value'),
         ("b.csv", "z\nnan\n", "expected a number"),
         ("b.csv", "z\n1e999\n", "expected a number"),
+        ("b.csv", "z\n1e39\n", 'line 2, column "z": "1e39" is more than float32 holds'),
         ("b.csv", 'z\n"1\n', "line 2: unexpected end of data"),
         ("b.jsonl", '{"z": 1}\n{"z": "1"\n', "line 2: not JSON"),
         ("b.jsonl", '{"z": 1}\n[1]\n', "line 2: expected an object in braces, found \\[1\\]"),
@@ -433,12 +434,23 @@ def test_categories_are_those_of_the_first_file(tables):
         ("b.jsonl", '{"z": [1]}\n{"z": [1, 2]}\n', 'line 2, column "z": expected a list of 1'),
         ("b.jsonl", '{"z": {"a": 1}}\n', 'line 1, column "z": expected a number, found {"a": 1}'),
         ("b.jsonl", "[" * 100_000, "line 1: not JSON"),
+        ("b.jsonl", '{"z": 1, "z": 2}\n', 'line 1: not JSON: "z" is a key twice'),
+        ("b.csv", "", "b.csv is empty"),
     ],
 )
 def test_mistakes_in_tables_are_told_with_their_place(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(RunError, match=message):
         data.Table(tmp_path / name, fields={"z": "z"}, batch=1, held_out=0)
+
+
+def test_half_a_character_in_a_text_is_told_with_its_place(tmp_path):
+    (tmp_path / "b.jsonl").write_text('{"z": "fine"}\n{"z": "\\ud83d"}\n')
+    with pytest.raises(RunError, match=r'line 2, column "z": \\ud83d is half of a character'):
+        data.Table(
+            tmp_path / "b.jsonl", fields={"z": "z"}, columns={"z": "text"}, lengths={"z": 4},
+            batch=1, held_out=0,
+        )  # fmt: skip
 
 
 def test_ids_and_whole_numbers_of_tables_are_checked(tables):
@@ -453,6 +465,24 @@ def test_ids_and_whole_numbers_of_tables_are_checked(tables):
 
 
 # Arrays
+
+
+@pytest.mark.parametrize(
+    "array, held",
+    [
+        (np.array([0, np.inf, -1e39]), r"holds -1e\+39, which is more than float32"),
+        (np.array([0, 1, 2**31]), "holds 2147483648, which is more than int32"),
+        (np.array([0, 1, 2**31], np.uint32), "holds 2147483648, which is more than int32"),
+    ],
+)
+def test_numbers_that_would_not_arrive(tmp_path, array, held):
+    np.savez(tmp_path / "a.npz", x=array)
+    with pytest.raises(RunError, match=f"row 2 of 'x' in .*a.npz {held}"):
+        data.Arrays(tmp_path / "a.npz", fields={"x": "x"}, batch=1, held_out=0)
+    if array.dtype.kind != "f":  # as float32 it does
+        scaled = {"fields": {"x": "x"}, "scale": {"x": 1.0}, "batch": 3, "held_out": 0}
+        batch = data.Arrays(tmp_path / "a.npz", **scaled).batch(0)
+        assert batch["x"].max() == 2**31
 
 
 def test_a_folder_of_arrays_and_another_one_held_out(tmp_path):

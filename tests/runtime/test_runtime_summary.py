@@ -42,6 +42,11 @@ def test_each_second_is_in_one_bucket():
     ]
 
 
+def test_equal_speeds_are_told_once():
+    row = {"step": 1, "seconds": 2.0, "examples_per_second": 50.0, "images_per_second": 50.0}
+    assert "s   50 images/s   data wait" in summarise([row]).lines()[0]
+
+
 @pytest.mark.parametrize("count", [1, 2, 19, 20, 21, 100])
 def test_quantiles_are_numpys(count):
     seconds = np.random.default_rng(count).exponential(size=count)
