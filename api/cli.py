@@ -433,10 +433,10 @@ def plan(
     \b
     netwright plan diff A.json B.json     what differs between two plans
     """
-    from . import planning
+    from . import driver, planning
 
     if str(paths[0]) == "diff" and len(paths) == 3:
-        a, b = map(planning.read_plan, paths[1:])
+        a, b = map(driver.read_plan, paths[1:])
         lines = planning.difference(a, b)
         click.echo("\n".join(lines) if lines else "nothing differs")
         return
@@ -446,7 +446,7 @@ def plan(
     if planning.has_recipe(path):
         question = planning.of_folder(path, dict(settings), memory, device)
     else:
-        decided = planning.read_plan(plan_file) if plan_file is not None else None
+        decided = driver.read_plan(plan_file) if plan_file is not None else None
         question = planning.of_model(
             path, dict(settings), memory, device, entry, optimizer, precision, decided
         )

@@ -10,10 +10,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .driver import RECIPE, Loaded, compile_module, load, pipeline, read_recipe
+from .driver import (
+    RECIPE,
+    Loaded,
+    compile_module,
+    device_of,
+    load,
+    no_loss,
+    pipeline,
+    read_recipe,
+)
 from .ir.core import Module, leading
 from .ir.diagnostics import Diagnostic, Diagnostics, InputError, Span
 from .ir.plan import Decision, Plan, Precision, inherited, module_hash
@@ -30,7 +40,7 @@ UNCOUNTED = 10**6
 DEVICE = "h100"
 """The device that is planned for when none is named."""
 
-PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+MOST_MEMORY = 2**63
 
 
 @dataclass(frozen=True)
@@ -90,15 +100,16 @@ def memory_bytes(text: str, span: Span | None = None) -> int:
     Raises:
         InputError: it says no amount.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if match is None or float(match[1]) <= 0:
+    count = 0
+    if match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgtp]?)(i?)b?\s*", text.lower()):
+        power = " kmgtp".index(match[2] or " ")
+        count = int(Fraction(match[1]) * (1024 if match[3] else 1000) ** power)
+    if not 1 <= count < MOST_MEMORY:
         problem = Diagnostic(
             "memory-amount", f"{text!r} is no amount of memory", span, help="16GiB, or 80GB"
         )
         raise InputError([problem])
-    power = "kmgt".find(match[2]) + 1 if match[2] else 0
-    scale = 1024**power if match[3] else PREFIXES[match[2]]
-    return int(float(match[1]) * scale)
+    return count
 
 
 def of_folder(
@@ -122,6 +133,7 @@ def of_recipe(
     """The question of a model and a recipe, whose `[memory]` says what is not given here."""
     from .backend.optimizer_script import OptimizerScript
     from .frontend.recipe.fit import fit
+    from .ir.hardware import hardware as hardware_named
     from .passes.memory.model import Training
 
     diagnostics = Diagnostics(dict(loaded.sources))
@@ -135,11 +147,13 @@ def of_recipe(
     training = Training.of(recipe, fitted.chosen)
     counted = replace(recipe, train=replace(recipe.train, steps=recipe.train.steps or UNCOUNTED))
     optimizer = OptimizerScript(counted, fitted.chosen).module()
-    span = None if memory else recipe.place("memory.budget")
     try:
-        hardware, budget = _budget(
-            memory or recipe.memory.budget, device or recipe.memory.device, span
-        )
+        if device is None and recipe.memory.device is not None:
+            hardware = device_of(recipe, "memory.device", recipe.memory.device)
+        else:
+            hardware = hardware_named(device or DEVICE)
+        span = None if memory else recipe.place("memory.budget")
+        budget = _budget(memory or recipe.memory.budget, hardware, span)
     except InputError as error:
         raise InputError(error.diagnostics, diagnostics.sources) from None
     plan = recipe.plan(sizes)
@@ -164,6 +178,7 @@ def of_model(
     Raises:
         InputError: everything that is wrong, and free dims without a size, by name.
     """
+    from .ir.hardware import hardware as hardware_named
     from .ir.optax_options import PRECISION
     from .ir.optimizers import CONTRIB, OPTIMIZERS
     from .ir.plan import POLICIES
@@ -193,17 +208,11 @@ def of_model(
     policy = PRECISION.also.get(precision, precision) if precision else decided.precision.policy
     if policy not in POLICIES:
         problems.append(_unknown("precision", policy, POLICIES))
-    if loaded.module.kind != "loss":
-        problems.append(
-            Diagnostic(
-                "no-loss",
-                f"{loaded.path} has no loss, so that nothing is trained",
-                help="loss name(…): … return mean[B](…)",
-            )
-        )
+    problems += no_loss(loaded)
     if problems:
         raise InputError(problems)
-    hardware, budget = _budget(memory, device)
+    hardware = hardware_named(device or DEVICE)
+    budget = _budget(memory, hardware)
     chosen = Precision(policy, decided.precision.overrides)
     plan = Plan(
         sizes=tuple(sizes.items()), mesh=decided.mesh, microbatches=decided.microbatches,
@@ -249,22 +258,8 @@ def _unknown(what: str, name: str, known: Any) -> Diagnostic:
     )
 
 
-def _budget(
-    memory: str | None, device: str | None, span: Span | None = None
-) -> tuple[Hardware, int]:
-    from .ir.hardware import hardware
-
-    found = hardware(device or DEVICE)
-    return found, found.memory if memory is None else memory_bytes(memory, span)
-
-
-def read_plan(path: Path) -> Plan:
-    """The plan in a file.
-
-    Raises:
-        InputError: it is none.
-    """
-    return Plan.from_json(path.read_text(), str(path))
+def _budget(memory: str | None, device: Hardware, span: Span | None = None) -> int:
+    return device.memory if memory is None else memory_bytes(memory, span)
 
 
 def has_recipe(path: Path) -> bool:

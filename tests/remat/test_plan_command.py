@@ -41,9 +41,15 @@ def test_what_is_not_bound_is_asked_for_by_name():
     ("arguments", "message"),
     [
         (("--memory", "lots"), "'lots' is no amount of memory"),
+        (("--memory", "0.5"), "'0.5' is no amount of memory"),
+        (("--memory", "9" * 400), "is no amount of memory"),
         (("--device", "h101"), "did you mean h100?"),
         (("--optimizer", "adamq"), "no optimizer is called 'adamq'"),
         (("--precision", "float17"), "no precision is called 'float17'"),
+        (
+            ("--entry", "GPT2"),
+            "GPT2 is a model, so there is nothing to train\nhelp: a loss: next_token",
+        ),
     ],
 )
 def test_mistakes(arguments, message):
@@ -52,7 +58,14 @@ def test_mistakes(arguments, message):
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("16GiB", 2**34), ("80GB", 80 * 10**9), ("1.5 MiB", 3 * 2**19), ("77", 77), ("2k", 2000)],
+    [
+        ("16GiB", 2**34),
+        ("80GB", 80 * 10**9),
+        ("1.5 MiB", 3 * 2**19),
+        ("77", 77),
+        ("2k", 2000),
+        ("1PB", 10**15),
+    ],
 )
 def test_amounts_of_memory(text, count):
     assert planning.memory_bytes(text) == count
@@ -124,6 +137,25 @@ def test_a_recipe_with_a_budget_is_planned_for(tmp_path):
     said = run("diff", tmp_path / "plan.json", _written(tmp_path, files.plan))
     assert all(f"remat {key}: recompute -> save" in said for key in saved)
     assert run("diff", written, written) == "nothing differs\n"
+
+
+def test_a_plan_that_is_not_text(tmp_path):
+    file = tmp_path / "plan.json"
+    file.write_bytes(b'{"format": 1,\n"model": "\xff"}')
+    assert "plan.json, line 2: this is not UTF-8 text" in run("diff", file, file, code=1)
+    with pytest.raises(InputError, match="not UTF-8"):
+        driver.program_of(EXAMPLES / "mlp", plan_file=file)
+
+
+def test_the_device_of_a_recipe_is_looked_for_beside_it(tmp_path):
+    folder = small_shakespeare(tmp_path / "small", '\n[memory]\ndevice = "mine.toml"\n')
+    card = "memory = 25e9\nbandwidth = 1e12\npeak = { float32 = 8e13 }\n"
+    (folder / "mine.toml").write_text(card)
+    assert planning.of_folder(folder, SMALL).device.name == "mine"
+    recipe = folder / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("mine.toml", "h101"))
+    with pytest.raises(InputError, match=r'recipe.toml:\d+:\d+\n\d+ \| device = "h101"'):
+        planning.of_folder(folder, SMALL)
 
 
 def _written(folder, text):
