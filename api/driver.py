@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .backend.program import ProgramFiles
     from .frontend.builder.layers import PythonLayer
     from .frontend.names import SourceFile
+    from .frontend.recipe.fit import Fit
     from .ir.hardware import Hardware
     from .ir.plan import Plan
     from .ir.recipe import Recipe
@@ -352,7 +353,6 @@ def program(
     from .frontend.recipe.fit import fit
     from .ir.flops import training_flops
     from .ir.hardware import peaks
-    from .ir.placement import verify
     from .ir.plan import module_hash
 
     module = loaded.module
@@ -368,13 +368,7 @@ def program(
         plan = planned_for(loaded, recipe)
     if plan is None:
         plan = replace(recipe.plan(dict(fitted.sizes)), model=module_hash(module))
-    if plan.microbatches != recipe.train.microbatches:
-        recipe = replace(recipe, train=replace(recipe.train, microbatches=plan.microbatches))
-        fitted = fit(recipe, module, diagnostics)
-        diagnostics.raise_errors()
-        assert fitted is not None
-    diagnostics.found += verify(module, plan, recipe.places)
-    diagnostics.raise_errors()
+    recipe, fitted = obeying(plan, loaded, recipe, diagnostics)
     try:
         done = compile_module(module, plan, print_after, stream)
     except InputError as error:
@@ -410,7 +404,33 @@ def program(
         _speaks(recipe) and module.model is not None,
         (*recipe.data.packages(), *(["tensorboardX>=2.6"] if recipe.train.tensorboard else [])),
         peaks(plan.precision.policy),
+        tuple(d for d in diagnostics if d.severity == "warning"),
     )
+
+
+def obeying(
+    plan: Plan, loaded: Loaded, recipe: Recipe, diagnostics: Diagnostics
+) -> tuple[Recipe, Fit]:
+    """A recipe with the microbatches of a plan, and how it fits the model then.
+
+    Raises:
+        InputError: the plan contradicts the recipe, or does not fit the model.
+    """
+    from .frontend.recipe.fit import fit
+    from .ir.placement import verify
+    from .ir.plan import check_plan
+
+    recipe = replace(recipe, train=replace(recipe.train, microbatches=plan.microbatches))
+    fitted = fit(recipe, loaded.module, diagnostics)
+    diagnostics.raise_errors()
+    assert fitted is not None
+    diagnostics.found += verify(loaded.module, plan, recipe.places)
+    diagnostics.raise_errors()
+    try:
+        diagnostics.found += check_plan(loaded.module, plan, fitted.sizes)
+    except InputError as error:
+        raise InputError(error.diagnostics, {**diagnostics.sources, **error.sources}) from None
+    return recipe, fitted
 
 
 def _peak(recipe: Recipe, dtype: str, sources: Mapping[str, str]) -> float | None:

@@ -21,12 +21,13 @@ from .driver import (
     device_of,
     load,
     no_loss,
+    obeying,
     pipeline,
     read_recipe,
 )
 from .ir.core import Module, leading
 from .ir.diagnostics import Diagnostic, Diagnostics, InputError, Span
-from .ir.plan import Decision, Plan, Precision, inherited, module_hash
+from .ir.plan import Decision, Plan, Precision, check_plan, inherited, module_hash
 
 if TYPE_CHECKING:
     from .ir.hardware import Hardware
@@ -54,6 +55,8 @@ class Question:
         optimizer: source of a module whose `optimizer()` is that of optax.
         device, budget: what it is to run on, and the bytes that it may take of one device.
         batch: the size of the whole batch.
+        given: whether the plan decides all, so that no other is looked for.
+        warnings: what is not wrong, but worth saying.
     """
 
     loaded: Loaded
@@ -63,6 +66,8 @@ class Question:
     device: Hardware
     budget: int
     batch: int
+    given: bool = False
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def module(self) -> Module:
@@ -73,11 +78,17 @@ class Question:
         """The best plan; `short` is by how many bytes compiled peaks are above predicted ones."""
         from .passes.chunk import chunkable
         from .passes.planner.choose import choose
+        from .passes.planner.given import given
 
+        def apply(plan: Plan) -> Module:
+            return compile_module(self.module, plan)
+
+        if self.given:
+            return given(apply, self.plan, self.training, self.device, self.budget, short)
         line = pipeline()
         line.passes = line.passes[:1]  # simplified, as cutting finds it
         return choose(
-            lambda plan: compile_module(self.module, plan),
+            apply,
             self.plan,
             self.training,
             self.device,
@@ -117,18 +128,26 @@ def of_folder(
     settings: Mapping[str, Any],
     memory: str | None = None,
     device: str | None = None,
+    decided: Plan | None = None,
 ) -> Question:
     """The question of a folder with a model and a recipe.
+
+    Args:
+        decided: a plan that is obeyed as it is.
 
     Raises:
         InputError: everything that is wrong with what a person wrote.
     """
     recipe = read_recipe(folder)
-    return of_recipe(load(folder, settings, recipe.loss), recipe, memory, device)
+    return of_recipe(load(folder, settings, recipe.loss), recipe, memory, device, decided)
 
 
 def of_recipe(
-    loaded: Loaded, recipe: Recipe, memory: str | None = None, device: str | None = None
+    loaded: Loaded,
+    recipe: Recipe,
+    memory: str | None = None,
+    device: str | None = None,
+    decided: Plan | None = None,
 ) -> Question:
     """The question of a model and a recipe, whose `[memory]` says what is not given here."""
     from .backend.optimizer_script import OptimizerScript
@@ -138,6 +157,8 @@ def of_recipe(
 
     diagnostics = Diagnostics(dict(loaded.sources))
     diagnostics.sources[recipe.file] = Path(recipe.file).read_text()
+    if decided is not None:
+        recipe, _ = obeying(decided, loaded, recipe, diagnostics)
     fitted = fit(recipe, loaded.module, diagnostics)
     diagnostics.raise_errors()
     assert fitted is not None
@@ -156,8 +177,11 @@ def of_recipe(
         budget = _budget(memory or recipe.memory.budget, hardware, span)
     except InputError as error:
         raise InputError(error.diagnostics, diagnostics.sources) from None
-    plan = recipe.plan(sizes)
-    return Question(loaded, plan, training, optimizer, hardware, budget, recipe.train.batch)
+    plan = replace(decided or recipe.plan(), sizes=tuple(sizes.items()))
+    return Question(
+        loaded, plan, training, optimizer, hardware, budget, recipe.train.batch,
+        decided is not None, tuple(d for d in diagnostics if d.severity == "warning"),
+    )  # fmt: skip
 
 
 def of_model(
@@ -173,7 +197,8 @@ def of_model(
     """The question of a model file: its free dims are given with the settings.
 
     Args:
-        decided: sizes, a mesh and a precision, where the others do not say otherwise.
+        decided: sizes, a mesh and a precision, where the others do not say otherwise. With
+            decisions on what is kept it is obeyed as it is.
 
     Raises:
         InputError: everything that is wrong, and free dims without a size, by name.
@@ -181,12 +206,16 @@ def of_model(
     from .ir.hardware import hardware as hardware_named
     from .ir.optax_options import PRECISION
     from .ir.optimizers import CONTRIB, OPTIMIZERS
+    from .ir.placement import verify
     from .ir.plan import POLICIES
     from .passes.memory.model import Training
 
     decided = decided or Plan()
-    free = load(path, {}, entry).module.free
-    sizes = dict(decided.sizes) | {n: v for n, v in settings.items() if n in free}
+    unbound = load(path, {}, entry).module
+    free, names = unbound.free, leading(unbound)
+    parts = decided.microbatches
+    sizes = {n: s * parts if n in names else s for n, s in decided.sizes}
+    sizes |= {n: v for n, v in settings.items() if n in free}
     settings = {n: v for n, v in settings.items() if n not in free}
     loaded = load(path, settings, entry)
     problems = []
@@ -214,15 +243,18 @@ def of_model(
     hardware = hardware_named(device or DEVICE)
     budget = _budget(memory, hardware)
     chosen = Precision(policy, decided.precision.overrides)
-    plan = Plan(
-        sizes=tuple(sizes.items()), mesh=decided.mesh, microbatches=decided.microbatches,
-        precision=chosen, roll=decided.roll, shard=decided.shard,
-    )  # fmt: skip
+    plan = replace(decided, sizes=tuple(sizes.items()), precision=chosen)
+    warnings = check_plan(loaded.module, plan)
+    if wrong := verify(loaded.module, plan):
+        raise InputError(wrong)
     batch = next((sizes[n] for n in leading(loaded.module)), 0)
     training = Training(((optimizer, ()),))
     call = f"optax.{'contrib.' if optimizer in CONTRIB else ''}{optimizer}(1e-3)"
     source = f"import optax\nimport optax.contrib\n\n\ndef optimizer():\n    return {call}\n"
-    return Question(loaded, plan, training, source, hardware, budget, batch)
+    given = bool(plan.remat or plan.groups or plan.loss_chunks)
+    return Question(
+        loaded, plan, training, source, hardware, budget, batch, given, warnings
+    )  # fmt: skip
 
 
 def planned_for(loaded: Loaded, recipe: Recipe) -> Plan:
