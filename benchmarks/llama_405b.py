@@ -34,7 +34,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     table = {
         "commit": commit.stdout.strip(), "seconds": round(seconds, 2),
-        "mebibytes": used.ru_maxrss // 1024, "report": done.stdout.splitlines()[:5],
+        "mebibytes": used.ru_maxrss // 1024, "report": done.stdout.splitlines()[:6],
     }  # fmt: skip
     RESULT.write_text(json.dumps(table, indent=1) + "\n")
 
