@@ -10,7 +10,7 @@ import click
 
 from .checkpoints_cli import ckpt
 from .initial_cli import init_options, initial_of
-from .messages import WRONG, teaches
+from .messages import WRONG, teaches, warn
 from .processes_cli import processes_options, together
 
 EPILOG = """
@@ -85,10 +85,7 @@ def check(model: Path, settings: tuple, entry: str | None) -> None:
     from . import driver
 
     loaded = driver.load(model, dict(settings), entry)
-    from .ir.diagnostics import render
-
-    for warning in loaded.warnings:
-        click.echo(render(warning, loaded.sources) + "\n", err=True)
+    warn(loaded.warnings, loaded.sources)
     module = loaded.module
     free = f" for every {', '.join(module.free)}" if module.free else ""
     click.echo(f"{loaded.path}: {module.kind} {module.name} is right{free}")
@@ -263,6 +260,7 @@ def emit(
     from . import driver
 
     files = driver.program_of(folder, dict(settings), plan_file, print_after)
+    warn(files.warnings)
     from .backend.program import write_program
 
     changed = write_program(files, output)
@@ -303,6 +301,7 @@ def train(
     if run is None and together(joined):
         raise click.UsageError("several processes need --run DIR, the same folder for all of them")
     files = driver.program_of(folder, dict(settings), plan_file)
+    warn(files.warnings)
     initial = initial_of(files, **init)
     run = run or running.new_run(files.name)
     running.start(files, run, steps, initial, joined)
@@ -393,11 +392,12 @@ def sample(
     "--memory", metavar="AMOUNT", help="What a step may take of one device, such as 16GiB."
 )
 @click.option("--device", metavar="NAME", help="h100, v5e, … or a TOML file; by default h100.")
-@click.option("--optimizer", default="adamw", show_default=True, metavar="NAME", help="Of a MODEL.")
+@click.option("--optimizer", metavar="NAME", help="Of a MODEL; by default adamw.")
 @click.option("--precision", metavar="POLICY", help="Of a MODEL; by default float32.")
 @click.option(
     "--plan", "plan_file", type=existing, metavar="FILE",
-    help="What is decided for a MODEL: a plan.json with sizes, mesh or precision.",
+    help="A plan.json: of a MODEL with sizes, mesh or precision, to begin with; with more, or for "
+    "a FOLDER, the plan that is reported, and no other is looked for.",
 )  # fmt: skip
 @click.option(
     "--verify",
@@ -416,7 +416,7 @@ def plan(
     entry: str | None,
     memory: str | None,
     device: str | None,
-    optimizer: str,
+    optimizer: str | None,
     precision: str | None,
     plan_file: Path | None,
     verify: str | None,
@@ -433,23 +433,30 @@ def plan(
     \b
     netwright plan diff A.json B.json     what differs between two plans
     """
-    from . import planning
+    from . import driver, planning
 
     if str(paths[0]) == "diff" and len(paths) == 3:
-        a, b = map(planning.read_plan, paths[1:])
+        a, b = map(driver.read_plan, paths[1:])
         lines = planning.difference(a, b)
         click.echo("\n".join(lines) if lines else "nothing differs")
         return
     if len(paths) != 1:
         raise click.UsageError("one folder or model; or: netwright plan diff A.json B.json")
     (path,) = paths
+    decided = driver.read_plan(plan_file) if plan_file is not None else None
     if planning.has_recipe(path):
-        question = planning.of_folder(path, dict(settings), memory, device)
+        of_models = {"--entry": entry, "--optimizer": optimizer, "--precision": precision}
+        for option, value in of_models.items():
+            if value is not None:
+                file = path / driver.RECIPE
+                raise click.UsageError(f"{option} is for a MODEL; for a folder {file} says it")
+        question = planning.of_folder(path, dict(settings), memory, device, decided)
     else:
-        decided = planning.read_plan(plan_file) if plan_file is not None else None
+        optimizer = optimizer or "adamw"
         question = planning.of_model(
             path, dict(settings), memory, device, entry, optimizer, precision, decided
         )
+    warn(question.warnings)
     found = None
     if verify is None:
         planned = question.answer()

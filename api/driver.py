@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .backend.program import ProgramFiles
     from .frontend.builder.layers import PythonLayer
     from .frontend.names import SourceFile
+    from .frontend.recipe.fit import Fit
+    from .ir.hardware import Hardware
     from .ir.plan import Plan
     from .ir.recipe import Recipe
     from .passes.manager import Pipeline
@@ -34,6 +36,7 @@ class Loaded:
         requirements: those requirements, a line each.
         warnings: what is not wrong, but worth saying.
         sources: the texts that messages quote.
+        losses: those that the file has, by name.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Loaded:
     requirements: tuple[str, ...]
     warnings: tuple[Diagnostic, ...]
     sources: Mapping[str, str]
+    losses: tuple[str, ...] = ()
 
 
 def model_path(path: Path) -> Path:
@@ -134,7 +138,9 @@ def _checked(
     diagnostics.raise_errors()
     assert module is not None
     warnings = tuple(d for d in diagnostics if d.severity == "warning")
-    return Loaded(path, module, tuple(requirements(module)), warnings, diagnostics.sources)
+    losses = tuple(name for name, layer in file.layers.items() if layer.kind == "loss")
+    required = tuple(requirements(module))
+    return Loaded(path, module, required, warnings, diagnostics.sources, losses)
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = (), data_in_python: bool = False) -> Recipe:
@@ -192,14 +198,19 @@ def new_recipe(
     return file, made.missing
 
 
+def no_loss(loaded: Loaded) -> list[Diagnostic]:
+    """What is said of an entry that is a model, which cannot be trained."""
+    if loaded.module.kind == "loss":
+        return []
+    what, help = f"{loaded.path} has no loss", "loss name(…): … return mean[B](…)"
+    if loaded.losses:
+        what, help = f"{loaded.module.name} is a model", "a loss: " + ", ".join(loaded.losses)
+    return [Diagnostic("no-loss", f"{what}, so there is nothing to train", help=help)]
+
+
 def _must_be_loss(loaded: Loaded) -> None:
-    if loaded.module.kind != "loss":
-        problem = Diagnostic(
-            "no-loss",
-            f"{loaded.path} has no loss, so there is nothing to train",
-            help="loss name(…): … return mean[B](…)",
-        )
-        raise InputError([problem])
+    if problems := no_loss(loaded):
+        raise InputError(problems)
 
 
 def pipeline() -> Pipeline:
@@ -259,6 +270,22 @@ def compile_up_to(
     return line.run(loaded.module, plan or Plan(), print_after=print_after)
 
 
+def read_plan(path: Path) -> Plan:
+    """The plan in a file.
+
+    Raises:
+        InputError: it is none.
+    """
+    from .frontend.names import decoded
+    from .ir.plan import Plan
+
+    diagnostics = Diagnostics()
+    text = decoded(path.read_bytes(), diagnostics, str(path))
+    diagnostics.raise_errors()
+    assert text is not None
+    return Plan.from_json(text, str(path))
+
+
 def program_of(
     folder: Path,
     overrides: Mapping[str, Any] | None = None,
@@ -276,8 +303,6 @@ def program_of(
     Raises:
         InputError: everything that is wrong with what a person wrote.
     """
-    from .ir.plan import Plan
-
     folder = Path(folder)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "there is no such folder"
@@ -300,7 +325,7 @@ def program_of(
         raise InputError([*problems, *error.diagnostics], {**sources, **error.sources}) from None
     if problems:
         raise InputError(problems, sources)
-    plan = Plan.from_json(plan_file.read_text(), str(plan_file)) if plan_file is not None else None
+    plan = read_plan(plan_file) if plan_file is not None else None
     return program(loaded, recipe, plan, print_after)
 
 
@@ -328,7 +353,6 @@ def program(
     from .frontend.recipe.fit import fit
     from .ir.flops import training_flops
     from .ir.hardware import peaks
-    from .ir.placement import verify
     from .ir.plan import module_hash
 
     module = loaded.module
@@ -344,13 +368,7 @@ def program(
         plan = planned_for(loaded, recipe)
     if plan is None:
         plan = replace(recipe.plan(dict(fitted.sizes)), model=module_hash(module))
-    if plan.microbatches != recipe.train.microbatches:
-        recipe = replace(recipe, train=replace(recipe.train, microbatches=plan.microbatches))
-        fitted = fit(recipe, module, diagnostics)
-        diagnostics.raise_errors()
-        assert fitted is not None
-    diagnostics.found += verify(module, plan, recipe.places)
-    diagnostics.raise_errors()
+    recipe, fitted = obeying(plan, loaded, recipe, diagnostics)
     try:
         done = compile_module(module, plan, print_after, stream)
     except InputError as error:
@@ -386,22 +404,52 @@ def program(
         _speaks(recipe) and module.model is not None,
         (*recipe.data.packages(), *(["tensorboardX>=2.6"] if recipe.train.tensorboard else [])),
         peaks(plan.precision.policy),
+        tuple(d for d in diagnostics if d.severity == "warning"),
     )
+
+
+def obeying(
+    plan: Plan, loaded: Loaded, recipe: Recipe, diagnostics: Diagnostics
+) -> tuple[Recipe, Fit]:
+    """A recipe with the microbatches of a plan, and how it fits the model then.
+
+    Raises:
+        InputError: the plan contradicts the recipe, or does not fit the model.
+    """
+    from .frontend.recipe.fit import fit
+    from .ir.placement import verify
+    from .ir.plan import check_plan
+
+    recipe = replace(recipe, train=replace(recipe.train, microbatches=plan.microbatches))
+    fitted = fit(recipe, loaded.module, diagnostics)
+    diagnostics.raise_errors()
+    assert fitted is not None
+    diagnostics.found += verify(loaded.module, plan, recipe.places)
+    diagnostics.raise_errors()
+    try:
+        diagnostics.found += check_plan(loaded.module, plan, fitted.sizes)
+    except InputError as error:
+        raise InputError(error.diagnostics, {**diagnostics.sources, **error.sources}) from None
+    return recipe, fitted
 
 
 def _peak(recipe: Recipe, dtype: str, sources: Mapping[str, str]) -> float | None:
     """Operations a second of one device, where the recipe says what that is."""
-    from .ir.hardware import hardware
-
     named = recipe.train.peak
     if not isinstance(named, str):
         return named
-    if named.endswith(".toml"):
-        named = str(recipe.beside(named))
     try:
-        return hardware(named, recipe.place("train.peak")).flops(dtype)
+        return device_of(recipe, "train.peak", named).flops(dtype)
     except InputError as error:
         raise InputError(error.diagnostics, sources) from None
+
+
+def device_of(recipe: Recipe, key: str, name: str) -> Hardware:
+    """The device that a recipe names at a key; a TOML file is looked for beside the recipe."""
+    from .ir.hardware import hardware
+
+    named = str(recipe.beside(name)) if name.endswith(".toml") else name
+    return hardware(named, recipe.place(key))
 
 
 def _speaks(recipe: Recipe) -> bool:

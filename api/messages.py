@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from .ir.diagnostics import Diagnostic
 
 WRONG = 1  # exit code: what was given is wrong
 
@@ -35,3 +38,11 @@ def teaches(function: Callable[..., Any], code: int = WRONG) -> Callable[..., An
             sys.exit(code)
 
     return wrapped
+
+
+def warn(found: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:
+    """Say what is not wrong, but worth saying."""
+    from .ir.diagnostics import render
+
+    for warning in found:
+        click.echo(render(warning, sources or {}) + "\n", err=True)

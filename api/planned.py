@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .passes.planner.choose import Block, Planned, size_text
+from .passes.planner.choose import Block, Option, Planned, size_text
 
 if TYPE_CHECKING:
     from .ir.plan import Plan
@@ -20,6 +20,12 @@ FEW = 3
 
 MOST_VALUES, MOST_BLOCKS = 16, 18
 """How many values, or blocks, have a line of their own."""
+
+MOST_OPTIONS = 8
+"""How many stock policies have one."""
+
+WIDTH = 100
+"""Columns of a line at most."""
 
 
 def text(question: Question, planned: Planned, verified: str = "") -> str:
@@ -37,10 +43,9 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
         f"at {report.moment}",
     ]
     if not planned.fits:
-        lines[-1] = (
-            f"does not fit: {size_text(report.peak)} at {report.moment}, with as little kept as "
-            f"can be; {planned.margin:.0%} of {budget} are left free"
-        )
+        lines[-1] = f"does not fit: {size_text(report.peak)} at {report.moment}"
+        lines[-1] += "" if question.given else ", with as little kept as can be"
+        lines[-1] += "" if verified else f"; {planned.margin:.0%} of {budget} are left free"
     parts = sorted(report.components, key=lambda part: -part[1])
     lines.append("        " + ", ".join(f"{size_text(s)} {n}" for n, s in parts[:6]))
     total = planned.seconds + planned.chosen.again
@@ -50,6 +55,8 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
         lines.append(
             f"batch   in {plan.microbatches} microbatches of {question.batch // plan.microbatches}"
         )
+        if own_statistics(question, plan):
+            lines.append("        statistics over a batch, such as BatchNorm's, are of one each")
     for decision in plan.groups:
         if "/" in decision.key:
             lines.append(f"loop    {decision.key}: {decision.reason}")
@@ -57,10 +64,49 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
         lines.append(f"loss    {decision.key} in {decision.choice} parts: {decision.reason}")
     if verified:
         lines.append(f"XLA     {verified}")
-    lines += [*_blocks(planned), "", *_beside(planned)]
+    if question.given:
+        lines += _as_given(planned)
+    else:
+        room = planned.budget * (1.0 if verified else 1 - planned.margin)
+        lines += [*_blocks(planned), "", *_beside(planned, room)]
     if planned.advice:
         lines += ["", "what would be enough:", *(f"  {a}" for a in planned.advice)]
-    return "\n".join(lines)
+    return "\n".join(part for line in lines for part in _folded(line))
+
+
+def _folded(line: str) -> list[str]:
+    """A line in parts that are not too wide, cut after commas if it has any."""
+    parts, indent = [], " " * 8
+    while len(line) > WIDTH:
+        cut = line.rfind(",", 0, WIDTH) + 1 or line.rfind(" ", 0, WIDTH)
+        if cut <= len(indent):
+            break
+        parts.append(line[:cut].rstrip())
+        line = indent + line[cut:].lstrip()
+    return [*parts, line]
+
+
+def own_statistics(question: Question, plan: Plan) -> bool:
+    """Whether more microbatches than were asked for change what layers measure of a batch."""
+    states = any(v.writes for i in question.module.instances for v in i.variants)
+    return states and plan.microbatches > question.plan.microbatches
+
+
+def _smaller(count: int) -> str:
+    return f"  and {count} smaller one" + ("s" if count > 1 else "")
+
+
+def _as_given(planned: Planned) -> list[str]:
+    """What stays for the gradient, the largest first."""
+    lines = ["", "the plan is as it was given, no other was looked for; it keeps:"]
+    kept = planned.report.kept
+    for value in kept[:MOST_VALUES]:
+        host = "host: " if value.offloaded else ""
+        said = host + size_text(value.bytes)
+        name = value.key or f"{value.op} in {value.unit}"
+        lines.append(f"  {name:<42} {said:<16} {value.place}".rstrip())
+    more = len(kept) - MOST_VALUES
+    return [*lines, _smaller(more)] if more > 0 else lines
 
 
 def _blocks(planned: Planned) -> list[str]:
@@ -73,7 +119,7 @@ def _blocks(planned: Planned) -> list[str]:
         ]
         lines += [_block_line(b, p) for b, p in found if (b, p) in shown]
         more = len(found) - len(shown)
-        return [*lines, f"  and {more} smaller ones"] if more else lines
+        return [*lines, _smaller(more)] if more else lines
     most = (MOST_VALUES + 1) // max(len(found), 1)
     return [line for b, p in found for line in ("", *_block(planned.plan, b, p, most))]
 
@@ -123,7 +169,7 @@ def _block(plan: Plan, block: Block, point: Point, most: int) -> list[str]:
         said = host + table[candidate.key].reason
         lines.append(f"  {_name(block, candidate.key):<24} {said:<52} {candidate.place}".rstrip())
     if len(kept) > most:
-        lines.append(f"  and {len(kept) - most} smaller ones")
+        lines.append(_smaller(len(kept) - most))
     held = {c.key for c in kept}
     rest = [c for c in block.problem.candidates if c.key not in held and not c.given]
     if rest:
@@ -133,19 +179,25 @@ def _block(plan: Plan, block: Block, point: Point, most: int) -> list[str]:
     return lines
 
 
-def _beside(planned: Planned) -> list[str]:
+def _beside(planned: Planned, room: float) -> list[str]:
     if not planned.blocks:
         return ["no layer keeps enough to be made again"]
+
+    def matters(option: Option) -> tuple[bool, bool, bool, float]:
+        """What matters most comes first: what is chosen, both ends, then the best that fit."""
+        ends = option.name in ("nothing_saveable", "everything_saveable")
+        over = option.peak > room
+        return option is not planned.chosen, not ends, over, option.peak if over else option.again
+
+    named = [o for o in planned.options if o.name and not o.name.startswith("MaxText full")]
     rows = []
-    for option in planned.options:
-        if option.name and not option.name.startswith("MaxText full"):
-            mark = "  <- chosen" if option is planned.chosen else ""
-            share = option.again / planned.seconds if planned.seconds else 0.0
-            fits = "" if option.peak <= planned.budget else "does not fit"
-            rows.append(
-                f"  {option.name:<42}{size_text(option.peak):>9}{share:>8.1%}  {fits}{mark}"
-            )
-    return ["beside it, stock policies (peak, made again):", *rows[:8]]
+    for option in sorted(sorted(named, key=matters)[:MOST_OPTIONS], key=lambda o: o.peak):
+        mark = "  <- chosen" if option is planned.chosen else ""
+        share = option.again / planned.seconds if planned.seconds else 0.0
+        fits = "" if option.peak <= room else "does not fit"
+        row = f"  {option.name:<42}{size_text(option.peak):>9}{share:>8.1%}  {fits}{mark}"
+        rows.append(row.rstrip())
+    return ["beside it, stock policies (peak, made again):", *rows]
 
 
 def time_text(seconds: float) -> str:

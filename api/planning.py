@@ -10,13 +10,24 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .driver import RECIPE, Loaded, compile_module, load, pipeline, read_recipe
+from .driver import (
+    RECIPE,
+    Loaded,
+    compile_module,
+    device_of,
+    load,
+    no_loss,
+    obeying,
+    pipeline,
+    read_recipe,
+)
 from .ir.core import Module, leading
 from .ir.diagnostics import Diagnostic, Diagnostics, InputError, Span
-from .ir.plan import Decision, Plan, Precision, inherited, module_hash
+from .ir.plan import Decision, Plan, Precision, check_plan, inherited, module_hash
 
 if TYPE_CHECKING:
     from .ir.hardware import Hardware
@@ -30,7 +41,7 @@ UNCOUNTED = 10**6
 DEVICE = "h100"
 """The device that is planned for when none is named."""
 
-PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+MOST_MEMORY = 2**63
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class Question:
         optimizer: source of a module whose `optimizer()` is that of optax.
         device, budget: what it is to run on, and the bytes that it may take of one device.
         batch: the size of the whole batch.
+        given: whether the plan decides all, so that no other is looked for.
+        warnings: what is not wrong, but worth saying.
     """
 
     loaded: Loaded
@@ -53,6 +66,8 @@ class Question:
     device: Hardware
     budget: int
     batch: int
+    given: bool = False
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def module(self) -> Module:
@@ -63,11 +78,17 @@ class Question:
         """The best plan; `short` is by how many bytes compiled peaks are above predicted ones."""
         from .passes.chunk import chunkable
         from .passes.planner.choose import choose
+        from .passes.planner.given import given
 
+        def apply(plan: Plan) -> Module:
+            return compile_module(self.module, plan)
+
+        if self.given:
+            return given(apply, self.plan, self.training, self.device, self.budget, short)
         line = pipeline()
         line.passes = line.passes[:1]  # simplified, as cutting finds it
         return choose(
-            lambda plan: compile_module(self.module, plan),
+            apply,
             self.plan,
             self.training,
             self.device,
@@ -90,15 +111,16 @@ def memory_bytes(text: str, span: Span | None = None) -> int:
     Raises:
         InputError: it says no amount.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if match is None or float(match[1]) <= 0:
+    count = 0
+    if match := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgtp]?)(i?)b?\s*", text.lower()):
+        power = " kmgtp".index(match[2] or " ")
+        count = int(Fraction(match[1]) * (1024 if match[3] else 1000) ** power)
+    if not 1 <= count < MOST_MEMORY:
         problem = Diagnostic(
             "memory-amount", f"{text!r} is no amount of memory", span, help="16GiB, or 80GB"
         )
         raise InputError([problem])
-    power = "kmgt".find(match[2]) + 1 if match[2] else 0
-    scale = 1024**power if match[3] else PREFIXES[match[2]]
-    return int(float(match[1]) * scale)
+    return count
 
 
 def of_folder(
@@ -106,26 +128,37 @@ def of_folder(
     settings: Mapping[str, Any],
     memory: str | None = None,
     device: str | None = None,
+    decided: Plan | None = None,
 ) -> Question:
     """The question of a folder with a model and a recipe.
+
+    Args:
+        decided: a plan that is obeyed as it is.
 
     Raises:
         InputError: everything that is wrong with what a person wrote.
     """
     recipe = read_recipe(folder)
-    return of_recipe(load(folder, settings, recipe.loss), recipe, memory, device)
+    return of_recipe(load(folder, settings, recipe.loss), recipe, memory, device, decided)
 
 
 def of_recipe(
-    loaded: Loaded, recipe: Recipe, memory: str | None = None, device: str | None = None
+    loaded: Loaded,
+    recipe: Recipe,
+    memory: str | None = None,
+    device: str | None = None,
+    decided: Plan | None = None,
 ) -> Question:
     """The question of a model and a recipe, whose `[memory]` says what is not given here."""
     from .backend.optimizer_script import OptimizerScript
     from .frontend.recipe.fit import fit
+    from .ir.hardware import hardware as hardware_named
     from .passes.memory.model import Training
 
     diagnostics = Diagnostics(dict(loaded.sources))
     diagnostics.sources[recipe.file] = Path(recipe.file).read_text()
+    if decided is not None:
+        recipe, _ = obeying(decided, loaded, recipe, diagnostics)
     fitted = fit(recipe, loaded.module, diagnostics)
     diagnostics.raise_errors()
     assert fitted is not None
@@ -135,15 +168,20 @@ def of_recipe(
     training = Training.of(recipe, fitted.chosen)
     counted = replace(recipe, train=replace(recipe.train, steps=recipe.train.steps or UNCOUNTED))
     optimizer = OptimizerScript(counted, fitted.chosen).module()
-    span = None if memory else recipe.place("memory.budget")
     try:
-        hardware, budget = _budget(
-            memory or recipe.memory.budget, device or recipe.memory.device, span
-        )
+        if device is None and recipe.memory.device is not None:
+            hardware = device_of(recipe, "memory.device", recipe.memory.device)
+        else:
+            hardware = hardware_named(device or DEVICE)
+        span = None if memory else recipe.place("memory.budget")
+        budget = _budget(memory or recipe.memory.budget, hardware, span)
     except InputError as error:
         raise InputError(error.diagnostics, diagnostics.sources) from None
-    plan = recipe.plan(sizes)
-    return Question(loaded, plan, training, optimizer, hardware, budget, recipe.train.batch)
+    plan = replace(decided or recipe.plan(), sizes=tuple(sizes.items()))
+    return Question(
+        loaded, plan, training, optimizer, hardware, budget, recipe.train.batch,
+        decided is not None, tuple(d for d in diagnostics if d.severity == "warning"),
+    )  # fmt: skip
 
 
 def of_model(
@@ -159,19 +197,25 @@ def of_model(
     """The question of a model file: its free dims are given with the settings.
 
     Args:
-        decided: sizes, a mesh and a precision, where the others do not say otherwise.
+        decided: sizes, a mesh and a precision, where the others do not say otherwise. With
+            decisions on what is kept it is obeyed as it is.
 
     Raises:
         InputError: everything that is wrong, and free dims without a size, by name.
     """
+    from .ir.hardware import hardware as hardware_named
     from .ir.optax_options import PRECISION
     from .ir.optimizers import CONTRIB, OPTIMIZERS
+    from .ir.placement import verify
     from .ir.plan import POLICIES
     from .passes.memory.model import Training
 
     decided = decided or Plan()
-    free = load(path, {}, entry).module.free
-    sizes = dict(decided.sizes) | {n: v for n, v in settings.items() if n in free}
+    unbound = load(path, {}, entry).module
+    free, names = unbound.free, leading(unbound)
+    parts = decided.microbatches
+    sizes = {n: s * parts if n in names else s for n, s in decided.sizes}
+    sizes |= {n: v for n, v in settings.items() if n in free}
     settings = {n: v for n, v in settings.items() if n not in free}
     loaded = load(path, settings, entry)
     problems = []
@@ -193,27 +237,24 @@ def of_model(
     policy = PRECISION.also.get(precision, precision) if precision else decided.precision.policy
     if policy not in POLICIES:
         problems.append(_unknown("precision", policy, POLICIES))
-    if loaded.module.kind != "loss":
-        problems.append(
-            Diagnostic(
-                "no-loss",
-                f"{loaded.path} has no loss, so that nothing is trained",
-                help="loss name(…): … return mean[B](…)",
-            )
-        )
+    problems += no_loss(loaded)
     if problems:
         raise InputError(problems)
-    hardware, budget = _budget(memory, device)
+    hardware = hardware_named(device or DEVICE)
+    budget = _budget(memory, hardware)
     chosen = Precision(policy, decided.precision.overrides)
-    plan = Plan(
-        sizes=tuple(sizes.items()), mesh=decided.mesh, microbatches=decided.microbatches,
-        precision=chosen, roll=decided.roll, shard=decided.shard,
-    )  # fmt: skip
+    plan = replace(decided, sizes=tuple(sizes.items()), precision=chosen)
+    warnings = check_plan(loaded.module, plan)
+    if wrong := verify(loaded.module, plan):
+        raise InputError(wrong)
     batch = next((sizes[n] for n in leading(loaded.module)), 0)
     training = Training(((optimizer, ()),))
     call = f"optax.{'contrib.' if optimizer in CONTRIB else ''}{optimizer}(1e-3)"
     source = f"import optax\nimport optax.contrib\n\n\ndef optimizer():\n    return {call}\n"
-    return Question(loaded, plan, training, source, hardware, budget, batch)
+    given = bool(plan.remat or plan.groups or plan.loss_chunks)
+    return Question(
+        loaded, plan, training, source, hardware, budget, batch, given, warnings
+    )  # fmt: skip
 
 
 def planned_for(loaded: Loaded, recipe: Recipe) -> Plan:
@@ -249,22 +290,8 @@ def _unknown(what: str, name: str, known: Any) -> Diagnostic:
     )
 
 
-def _budget(
-    memory: str | None, device: str | None, span: Span | None = None
-) -> tuple[Hardware, int]:
-    from .ir.hardware import hardware
-
-    found = hardware(device or DEVICE)
-    return found, found.memory if memory is None else memory_bytes(memory, span)
-
-
-def read_plan(path: Path) -> Plan:
-    """The plan in a file.
-
-    Raises:
-        InputError: it is none.
-    """
-    return Plan.from_json(path.read_text(), str(path))
+def _budget(memory: str | None, device: Hardware, span: Span | None = None) -> int:
+    return device.memory if memory is None else memory_bytes(memory, span)
 
 
 def has_recipe(path: Path) -> bool:

@@ -52,7 +52,11 @@ def verified(question: Question, target: str = "cpu") -> tuple[Planned, Verified
         InputError: nothing can be compiled for the target here.
     """
     return held(
-        question.budget, question.answer, lambda plan: measured(question, [plan], target)[0], target
+        question.budget,
+        question.answer,
+        lambda plan: measured(question, [plan], target)[0],
+        target,
+        1 if question.given else TRIES,
     )
 
 
@@ -61,15 +65,17 @@ def held(
     answer: Callable[[int], Planned],
     measure: Callable[[Plan], int],
     target: str = "cpu",
+    most: int = TRIES,
 ) -> tuple[Planned, Verified]:
     """The first plan that holds when it is measured, or the last that was tried.
 
     Args:
         answer: the best plan, given how many bytes a compiled peak is above a predicted one.
         measure: the compiled peak of a plan.
+        most: how many plans are tried.
     """
     short = 0
-    for tries in range(1, TRIES + 1):
+    for tries in range(1, most + 1):
         planned = answer(short)
         peak = measure(planned.plan)
         host = sum(k.bytes for k in planned.report.kept if k.offloaded) if target == "cpu" else 0

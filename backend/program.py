@@ -32,6 +32,7 @@ class ProgramFiles:
         sample: whether text can be sampled from it.
         packages: what must be installed beside `REQUIREMENTS`.
         peaks: by kind of device, operations a second of products in the policy's precision.
+        warnings: what is not wrong, but worth saying.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ProgramFiles:
     sample: bool = False
     packages: tuple[str, ...] = ()
     peaks: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def runtime_files() -> dict[str, bytes]:

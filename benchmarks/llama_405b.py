@@ -8,6 +8,7 @@ Python's start, the model's text, the plan. The result is written to `results/ll
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -20,6 +21,7 @@ SIZES = ("L=126", "D=16384", "F=53248", "R=16")
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     start = "from netwright.cli import main; main()"
     command = [sys.executable, "-c", start, "plan", "examples/gallery/llama3.nw"]
     command += [part for size in SIZES for part in ("--set", size)]
@@ -32,7 +34,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     table = {
         "commit": commit.stdout.strip(), "seconds": round(seconds, 2),
-        "mebibytes": used.ru_maxrss // 1024, "report": done.stdout.splitlines()[:5],
+        "mebibytes": used.ru_maxrss // 1024, "report": done.stdout.splitlines()[:6],
     }  # fmt: skip
     RESULT.write_text(json.dumps(table, indent=1) + "\n")
 

@@ -14,10 +14,10 @@ ours where theirs stand in other files; `with its loss` is our whole file.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import subprocess
-import sys
 import tokenize
 import urllib.request
 from collections.abc import Sequence
@@ -127,9 +127,19 @@ def table(folder: str | None) -> str:
     return "\n".join(rows)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--table"]:
-        print(table(sys.argv[2] if len(sys.argv) > 2 else None))
-    for source in () if sys.argv[1:2] == ["--table"] else sys.argv[1:]:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("sources", nargs="*", metavar="FILE|URL", help="*.nw, or Python")
+    parser.add_argument(
+        "--table", nargs="?", const="", metavar="FOLDER", help="the table of docs/flax.md"
+    )
+    given = parser.parse_args()
+    if given.table is not None:
+        print(table(given.table or None))
+    for source in given.sources:
         tokens = (of_model if source.endswith(".nw") else of_python)(read(source))
         print(f"{tokens:6,}  {source}")
+
+
+if __name__ == "__main__":
+    main()

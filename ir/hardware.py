@@ -21,6 +21,9 @@ from .diagnostics import Diagnostic, InputError, Span, nearest
 
 GIB = 2**30
 
+MOST = 1e24
+"""Above what any device has of anything."""
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -103,7 +106,7 @@ def hardware(name: str, place: Span | None = None) -> Hardware:
         InputError: there is no such device, or the file does not describe one.
     """
     if name.endswith(".toml"):
-        return _read(Path(name))
+        return _read(Path(name), place)
     found = TABLE.get(ALIASES.get(name, name)) or TABLE.get(name.lower())
     if found is None:
         known = [*TABLE, *(a for a in ALIASES if " " not in a)]
@@ -127,35 +130,40 @@ def peaks(dtype: str) -> dict[str, float]:
     return {k: TABLE[name].flops(dtype) for k, name in ALIASES.items() if " " in k}
 
 
-def _read(path: Path) -> Hardware:
+def _read(path: Path, place: Span | None) -> Hardware:
     import tomllib
+
+    def bad(message: str) -> InputError:
+        help = "memory = 16e9, bandwidth = 8e11, peak = { float32 = 1e13, bfloat16 = 2e13 }"
+        return InputError([Diagnostic("hardware-file", f"{path}: {message}", place, help=help)])
+
+    def is_number(value: object, least: int = 1) -> bool:
+        """Whether it is one that can be counted with: no bool, no nan, not endless."""
+        return isinstance(value, int | float) and type(value) is not bool and least <= value < MOST
 
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _bad(path, str(error)) from None
+    except OSError as error:
+        raise bad((error.strerror or str(error)).lower()) from None
+    except ValueError as error:
+        raise bad(str(error)) from None
     known = {f.name for f in fields(Hardware)}
     for name in table:
         if name not in known:
             close = nearest(name, known)
-            raise _bad(path, f"{name} is no field" + (f"; {close[0]}?" if close else ""))
+            raise bad(f"{name} is no field" + (f"; {close[0]}?" if close else ""))
     table = {"name": path.stem, "source": str(path), **table}
+    for name in ("name", "source"):
+        if not isinstance(table[name], str):
+            raise bad(f'{name} must be a text, such as "my-card"')
     for name in ("memory", "bandwidth", "host_link", "interconnect"):
-        value = table.get(name, 0)
         least = 1 if name in ("memory", "bandwidth") else 0
-        if not isinstance(value, int | float) or isinstance(value, bool) or value < least:
-            raise _bad(path, f"{name} must be a number of bytes" + (" above 0" if least else ""))
+        if not is_number(table.get(name, 0), least):
+            raise bad(f"{name} must be a number of bytes" + (" above 0" if least else ""))
     peak = table.get("peak")
     if not isinstance(peak, dict):
         peak = {}
-    if "float32" not in peak or not all(
-        isinstance(v, int | float) and v > 0 for v in peak.values()
-    ):
-        raise _bad(path, "peak must give operations a second by dtype, at least for float32")
+    if "float32" not in peak or not all(map(is_number, peak.values())):
+        raise bad("peak must give operations a second by dtype, at least for float32")
     table["peak"] = tuple((str(k), float(v)) for k, v in peak.items())
     return Hardware(**{**table, "memory": int(table["memory"])})
-
-
-def _bad(path: Path, message: str) -> InputError:
-    help = "memory = 16e9, bandwidth = 8e11, peak = { float32 = 1e13, bfloat16 = 2e13 }"
-    return InputError([Diagnostic("hardware-file", f"{path}: {message}", help=help)])

@@ -217,11 +217,14 @@ def keys(module: Module) -> dict[str, tuple[str, ...]]:
     return {kind: tuple(dict.fromkeys(names)) for kind, names in found.items()}
 
 
-def check_plan(module: Module, plan: Plan) -> tuple[Diagnostic, ...]:
+def check_plan(
+    module: Module, plan: Plan, sizes: Iterable[tuple[str, int]] = ()
+) -> tuple[Diagnostic, ...]:
     """Whether every entry of a plan means something in a module.
 
     Args:
         module: as elaborated, or bound.
+        sizes: what free sizes are bound to elsewhere, such as by a recipe.
 
     Returns:
         Warnings: the model has changed since the plan was made.
@@ -229,7 +232,7 @@ def check_plan(module: Module, plan: Plan) -> tuple[Diagnostic, ...]:
     Raises:
         InputError: an entry matches nothing.
     """
-    found = [*_sizes(module, plan), *_mesh(module, plan), *_entries(module, plan)]
+    found = [*_sizes(module, plan, dict(sizes)), *_mesh(module, plan), *_entries(module, plan)]
     if found:
         raise InputError(found)
     if plan.model and not module.sizes and plan.model != module_hash(module):
@@ -245,8 +248,9 @@ def check_plan(module: Module, plan: Plan) -> tuple[Diagnostic, ...]:
     return ()
 
 
-def _sizes(module: Module, plan: Plan) -> Iterator[Diagnostic]:
-    bound = dict(module.sizes)
+def _sizes(module: Module, plan: Plan, elsewhere: dict[str, int]) -> Iterator[Diagnostic]:
+    bound = dict(module.sizes) | elsewhere
+    parts = plan.microbatches
     for name, value in plan.sizes:
         if name not in module.free:
             yield _nothing("sizes", name, module.free, "a free size of the model")
@@ -254,6 +258,7 @@ def _sizes(module: Module, plan: Plan) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "plan-size",
                 f"the plan is for {name} = {value}; here {name} is {bound[name]}",
+                facts=(f"sizes are those of one of {parts} microbatches",) if parts > 1 else (),
                 help="plan again for these sizes",
             )
 

@@ -34,6 +34,13 @@ def test_a_device_of_ones_own(tmp_path):
         ("memroy = 1e9", "memroy is no field; memory"),
         ("memory = 1e9\nbandwidth = 1e9", "peak must give"),
         ("memory = ", "nvalid"),
+        ("memory = inf", "memory must be a number of bytes above 0"),
+        ("memory = nan", "memory must be a number of bytes above 0"),
+        ("memory = 1e9\nbandwidth = nan", "bandwidth must be a number"),
+        ("memory = 1e9\nbandwidth = 1e9\npeak.float32 = inf", "peak must give"),
+        ("memory = 1e9\nbandwidth = 1e9\npeak.float32 = true", "peak must give"),
+        ("name = 3", "name must be a text"),
+        ("source = 3", "source must be a text"),
     ],
 )
 def test_a_file_that_describes_none(tmp_path, text, message):

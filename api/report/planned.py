@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..driver import compile_module
-from ..planned import time_text
+from ..planned import own_statistics, time_text
 from .facts import Point, facts
 from .page import page
 
@@ -50,7 +50,10 @@ def _figures(
     ]
     parts = planned.plan.microbatches
     if parts > 1:
-        rows.append((f"microbatches of {question.batch // parts}", str(parts), False))
+        what = f"microbatches of {question.batch // parts}"
+        if own_statistics(question, planned.plan):
+            what += ", with BatchNorm's statistics of one each"
+        rows.append((what, str(parts), False))
     if verified is not None:
         rows.append(("compiled to see", size_text(verified.peak), not verified.fits))
     return rows
