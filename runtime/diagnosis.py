@@ -60,8 +60,9 @@ def told(
     """An origin in lines for a person; group: which of `BAD` it reached."""
     if origin is None:
         return [
-            "computed one value after the other, everything is finite: the compiled step rounds",
-            "elsewhere, and something is just at the end of its dtype.",
+            "computed one value after the other, everything is finite up to the optimizer: either",
+            "a number of its own state went bad (0/0, without any gradient), or the compiled step",
+            "rounds elsewhere, and something is just at the end of its dtype.",
         ]
     if origin.equation is None:
         names = [*leaves_by_path(state), *(("batch", name) for name in sorted(batch))]

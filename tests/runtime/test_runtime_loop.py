@@ -185,6 +185,18 @@ def test_a_loss_that_is_not_finite(job, tmp_path, capsys):
     assert trained[-1]["loss"] is None
 
 
+def test_a_number_of_the_optimizer_that_goes_bad_alone(job, tmp_path, capsys):
+    estimate = optax.GradientTransformation(
+        lambda params: jax.numpy.float32(1),
+        lambda updates, state, params: (updates, state * np.nan),
+    )
+    wild = dataclasses.replace(job, optimizer=lambda: optax.chain(adam(), estimate), steps=2)
+    state = train(wild, tmp_path / "run").state
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+    printed = capsys.readouterr().out
+    assert "step 1 is skipped" in printed and "number of its own state went bad" in printed
+
+
 def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path):
     wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=60)
     told = r"50 steps in a row .* at step 51: .*\n.*learning_rate.*may help\.$"
