@@ -12,7 +12,7 @@ from netwright.ir.plan import Decision, Plan
 from netwright.passes.memory.graph import build
 from netwright.passes.memory.model import predict
 from netwright.passes.planner.blocks import apart
-from netwright.passes.planner.choose import WIDE_MARGIN
+from netwright.passes.planner.choose import margin
 from netwright.verifying import job, verified
 from programs import EXAMPLES
 
@@ -51,7 +51,7 @@ def test_a_budget_below_keeping_everything_has_a_plan(name):
     asked = planning.of_model(GALLERY / f"{name}.nw", MODELS[name], "80GB")
     plain = driver.compile_module(asked.module, asked.plan)
     everything = predict(plain, asked.plan, asked.training).peak
-    planned = replace(asked, budget=int(0.9 * everything / (1 - WIDE_MARGIN)), batch=0).answer()
+    planned = replace(asked, budget=int(0.9 * everything / (1 - margin(plain))), batch=0).answer()
     assert planned.fits and planned.chosen.again > 0
     assert planned.chosen.peak == planned.report.peak
     assert planned.report.peak <= 0.9 * everything
