@@ -425,9 +425,9 @@ class _Builder:
         if inside.called is not None:
             inner = self.called(frame, op, *inside.called)
         else:
-            mapped = frame.mapped if frame.copies > 1 else ()
+            own = set(frame.mapped) if frame.copies > 1 else set()
             copies = frame.copies * inside.together
-            inner = replace(frame, names={}, mapped=set(mapped), spread={}, copies=copies)
+            inner = replace(frame, names={}, mapped=own, spread={}, copies=copies)
         becomes = inside.links.values()
         for position, value in enumerate(inside.values):
             dealt = position in inside.dealt
