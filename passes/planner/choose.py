@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from math import log2
 
 from ...ir.core import Module, Op, leading
 from ...ir.hardware import Hardware
@@ -28,6 +29,10 @@ from .problem import Problem, problem
 MARGIN, WIDE_MARGIN = 0.12, 0.2
 """Of the budget, left free where nothing is compiled; the second where layers have loops inside or
 are called one by one, of which the model of memory knows less (`docs/remat.md` says how much)."""
+
+HALVED = 0.05
+"""By how much longer a step is taken to be for each time that its microbatches are halved: smaller
+products use less of a device. It is an assumption; roofs of operations and bytes do not show it."""
 
 STRIDE = 1.4
 """By how much two numbers of microbatches that are tried differ at least."""
@@ -277,6 +282,7 @@ def _best(
     # Each microbatch adds its gradients to the sums: two are read, and one is written.
     sums = dict(report.components).get("sums of gradients", 0)
     seconds = measure.seconds() + 3 * sums * plan.microbatches / device.bandwidth
+    seconds *= 1 + HALVED * log2(plan.microbatches)
     return Planned(
         made, report, budget, device, free, bool(fitting), seconds, chosen, options, blocks
     )
