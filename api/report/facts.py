@@ -21,6 +21,7 @@ from typing import Any
 from ..ir.core import Module, join
 from ..ir.plan import Decision, Plan
 from ..passes.memory.graph import Graph, Node, Unit, backward
+from ..passes.memory.liveness import OUTSIDE
 from ..passes.memory.model import KeptValue, MemoryReport, Moment, saved_ids
 from ..passes.planner.choose import size_text
 from ..passes.remat import recomputed
@@ -37,6 +38,7 @@ GROUPS = {
     "sums of gradients": "gradients",
     "gradients": "gradients",
     "kept": "kept",
+    OUTSIDE: "kept",
     "transient": "transient",
 }
 """The components of a moment from the bottom up, and the colour of each."""

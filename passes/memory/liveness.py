@@ -42,6 +42,9 @@ CONVOLUTIONS = ("conv", "conv_transpose")
 
 SCATTER = ": scatter"
 
+OUTSIDE = "kept outside of loops"
+"""The component of what the gradient keeps and is in no stack of a loop."""
+
 Buffers = frozenset[int]
 NONE: Buffers = frozenset()
 
@@ -105,14 +108,7 @@ class Program:
 
     def _run(self) -> Iterator[tuple[Step, dict[int, int]]]:
         """Each step, and the buffers alive in it: always the same dict, which goes on changing."""
-        last: dict[int, int] = {}
-        for at, step in enumerate(self.steps):
-            for read in step.reads:
-                last[read] = at
-            if step.writes is not None:
-                last.setdefault(step.writes, at)
-        for held in self.held:
-            last[held] = len(self.steps)
+        last = self._last()
         live: dict[int, int] = {}
         for at, step in enumerate(self.steps):
             dying = [b for b in step.reads if last[b] == at and b in live]
@@ -131,6 +127,24 @@ class Program:
                 live.pop(b, None)
             if step.writes is not None and last[step.writes] == at:
                 live.pop(step.writes, None)
+
+    def _last(self) -> dict[int, int]:
+        """For each buffer the step that reads it last."""
+        last: dict[int, int] = {}
+        for at, step in enumerate(self.steps):
+            for read in step.reads:
+                last[read] = at
+            if step.writes is not None:
+                last.setdefault(step.writes, at)
+        return {**last, **dict.fromkeys(self.held, len(self.steps))}
+
+    def turn(self, at: int) -> None:
+        """The backward pass begins at a step: what was written before and is read from there on is
+        kept."""
+        last = self._last()
+        for made in (step.writes for step in self.steps[:at]):
+            if made is not None and last[made] >= at and self.components[made] == "transient":
+                self.components[made] = OUTSIDE
 
     def peak(self) -> tuple[int, str, dict[int, int]]:
         """The most bytes alive in a step, its name, and what is alive."""

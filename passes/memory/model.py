@@ -366,7 +366,9 @@ class _Model:
         walk = Walk(entry, self.costs, self.spread, self.plan.microbatches > 1)
         walk.outside(entry.arguments)
         walk.forward([v.id for v in entry.values], entry.results)
+        turn = len(walk.program.steps)
         walk.backward(entry.results)
+        walk.program.turn(turn)
         fixed = {**self.state(), "batch": self.batch()}
         if self.plan.microbatches > 1:
             fixed["sums of gradients"] = self.gradient_bytes()
