@@ -117,7 +117,8 @@ def _blocks(planned: Planned) -> list[str]:
         shown = sorted(found, key=lambda f: -f[0].problem.everything * f[0].unit.copies)[
             :MOST_BLOCKS
         ]
-        lines += [_block_line(b, p) for b, p in found if (b, p) in shown]
+        width = max(len(_head(block)) for block, _ in shown)
+        lines += [_block_line(b, p, width) for b, p in found if (b, p) in shown]
         more = len(found) - len(shown)
         return [*lines, _smaller(more)] if more else lines
     most = (MOST_VALUES + 1) // max(len(found), 1)
@@ -138,18 +139,26 @@ def _kept(block: Block, point: Point) -> list[Candidate]:
     return sorted((c for c in block.problem.candidates if c.key in keys), key=lambda c: -c.bytes)
 
 
-def _block_line(block: Block, point: Point) -> str:
+def _head(block: Block) -> str:
     copies = block.unit.copies
-    head = f"{block.unit.path} x {copies}" if copies > 1 else block.unit.path
-    whole = size_text(block.problem.everything * copies)
+    return f"{block.unit.path} x {copies}" if copies > 1 else block.unit.path
+
+
+def _block_line(block: Block, point: Point, width: int) -> str:
+    whole = size_text(block.problem.everything * block.unit.copies)
     if point.everything:
-        return f"  {head:<34} all of {whole}"
+        return f"  {_head(block):<{width}}  all of {whole}"
     kept = _kept(block, point)
-    names = [f"{_name(block, c.key)} ({c.place.rpartition(':')[2]})" for c in kept[:2]]
-    what = ", ".join(names) + (f", {len(kept) - 2} more" if len(kept) > 2 else "")
+    line = f"  {_head(block):<{width}}  {size_text(point.saved):>7} of {whole:<8} "
     if point.choice.group:
-        what = f"groups of {point.choice.group}; {what}"
-    return f"  {head:<34} {size_text(point.saved):>7} of {whole:<8} {what}".rstrip()
+        line += f"groups of {point.choice.group}; "
+    names = [f"{_name(block, c.key)} ({c.place.rpartition(':')[2]})" for c in kept]
+    for count in (2, 1, 0):  # as many as there is room for
+        more = [f"{len(names) - count} more"] if len(names) > count else []
+        what = line + ", ".join(names[:count] + more)
+        if len(what) <= WIDTH:
+            break
+    return what.rstrip()
 
 
 def _block(plan: Plan, block: Block, point: Point, most: int) -> list[str]:
@@ -157,7 +166,7 @@ def _block(plan: Plan, block: Block, point: Point, most: int) -> list[str]:
     whole = size_text(block.problem.everything * copies)
     head = f"{path}, {_copies(copies)}: "
     if point.everything:
-        return [head + f"all of {whole} is kept, nothing is made again"]
+        return [head + f"all of {whole} is kept"]
     table = {d.key: d for d in plan.remat}
     lines = [head + f"{size_text(point.saved)} of {whole} are kept"]
     for decision in plan.groups:
