@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .passes.planner.choose import Block, Option, Planned, size_text
+from .passes.planner.choose import Block, Option, Planned, measures_batches, size_text
 
 if TYPE_CHECKING:
     from .ir.plan import Plan
@@ -88,8 +88,8 @@ def _folded(line: str) -> list[str]:
 
 def own_statistics(question: Question, plan: Plan) -> bool:
     """Whether more microbatches than were asked for change what layers measure of a batch."""
-    states = any(v.writes for i in question.module.instances for v in i.variants)
-    return states and plan.microbatches > question.plan.microbatches
+    more = plan.microbatches > question.plan.microbatches
+    return more and measures_batches(question.module)
 
 
 def _smaller(count: int) -> str:

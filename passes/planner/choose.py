@@ -176,7 +176,7 @@ def _search(
     with more of them.
     """
     module = apply(plan)
-    states = any(v.writes for i in module.instances for v in i.variants)
+    states = measures_batches(module)
     rows = batch // plan.mesh.parts(leading(module))  # of one device
     best: Planned | None = None
     for parts in (plan.microbatches, *_more(plan.microbatches, rows)):
@@ -274,18 +274,33 @@ def _best(
     blocks = measure.blocks
     options = worth(_options(blocks, measure))
     free = margin(module)
-    room = int(budget * (1 - free)) if short is None else budget - short
+    room = room_of(budget, free, short)
     fitting = [o for o in options if o.peak <= room]
     chosen = min(fitting, key=lambda o: (o.again, o.peak)) if fitting else options[0]
     made = with_decisions(plan, blocks, chosen)
     report = measure.report(chosen.points)
-    # Each microbatch adds its gradients to the sums: two are read, and one is written.
-    sums = dict(report.components).get("sums of gradients", 0)
-    seconds = measure.seconds() + 3 * sums * plan.microbatches / device.bandwidth
-    seconds *= 1 + HALVED * log2(plan.microbatches)
+    seconds = in_microbatches(measure.seconds(), report, plan, device)
     return Planned(
         made, report, budget, device, free, bool(fitting), seconds, chosen, options, blocks
     )
+
+
+def measures_batches(module: Module) -> bool:
+    """Whether layers have states, such as means over a batch, which more microbatches change."""
+    return any(variant.writes for instance in module.instances for variant in instance.variants)
+
+
+def room_of(budget: int, free: float, short: int | None) -> int:
+    """Bytes that a predicted peak may take; the arguments are as in `choose` and `Planned`."""
+    return int(budget * (1 - free)) if short is None else budget - short
+
+
+def in_microbatches(seconds: float, report: MemoryReport, plan: Plan, device: Hardware) -> float:
+    """Seconds of a step, of what all its microbatches take by themselves: each adds its gradients
+    to the sums, of which two are read and one is written, and uses less of the device."""
+    sums = dict(report.components).get("sums of gradients", 0)
+    seconds += 3 * sums * plan.microbatches / device.bandwidth
+    return seconds * (1 + HALVED * log2(plan.microbatches))
 
 
 def _steps_again(unit: Unit, device: Hardware) -> float:

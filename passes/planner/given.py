@@ -9,7 +9,7 @@ from ...ir.plan import Plan
 from ..memory.graph import Graph, Unit, build
 from ..memory.model import Training, predict
 from ..memory.units import Choice
-from .choose import Apply, Option, Planned, margin
+from .choose import Apply, Option, Planned, in_microbatches, margin, room_of
 from .frontier import point
 from .problem import Problem, problem
 
@@ -27,10 +27,10 @@ def given(
     graph = build(module, plan, training.frozen)
     report = predict(module, plan, training, device, graph=graph)
     free = margin(module)
-    room = int(budget * (1 - free)) if short is None else budget - short
-    whole, again = (s * plan.microbatches for s in _seconds(graph, device))
+    bare, again = (s * plan.microbatches for s in _seconds(graph, device))
+    whole = in_microbatches(bare, report, plan, device)
     chosen = Option("", (), again, report.peak)
-    fits = report.peak <= room
+    fits = report.peak <= room_of(budget, free, short)
     return Planned(plan, report, budget, device, free, fits, whole, chosen, (chosen,), ())
 
 

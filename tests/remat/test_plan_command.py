@@ -254,6 +254,15 @@ def folder_line(folder) -> int:
 
 
 @pytest.mark.slow
+def test_a_plan_in_microbatches_is_timed_as_it_was_found(tmp_path):
+    arguments = (GPT2, *TINY, *BATCH, "--memory", "3MB", "--json")
+    found = json.loads(run(*arguments, "-o", tmp_path / "plan.json"))
+    given = json.loads(run(*arguments, "--plan", tmp_path / "plan.json"))
+    assert found["microbatches"] == given["microbatches"] > 1
+    assert given["peak"] == found["peak"] and given["seconds"] == pytest.approx(found["seconds"])
+
+
+@pytest.mark.slow
 def test_more_memory_never_takes_more_time():
     sizes = {"V": 2048, "L": 2, "D": 32, "G": 2, "B": 12, "S": 64}
     asked = planning.of_model(EXAMPLES / "gallery/gpt2.nw", sizes, "1GB")
