@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .passes.planner.choose import Block, Option, Planned, measures_batches, size_text
+from .passes.planner.choose import Planned, measures_batches
+from .passes.planner.decisions import size_text
+from .passes.planner.pool import Block, Option
 
 if TYPE_CHECKING:
     from .ir.plan import Plan
@@ -48,9 +50,10 @@ def text(question: Question, planned: Planned, verified: str = "") -> str:
         lines[-1] += "" if verified else f"; {planned.margin:.0%} of {budget} are left free"
     parts = sorted(report.components, key=lambda part: -part[1])
     lines.append("        " + ", ".join(f"{size_text(s)} {n}" for n, s in parts[:6]))
-    total = planned.seconds + planned.chosen.again
     again = f"{planned.share:.1%} more than without" if planned.chosen.again else "none"
-    lines.append(f"time    about {time_text(total)} a step; made again: {again}")
+    lines.append(f"time    about {time_text(planned.total)} a step; made again: {again}")
+    if planned.seconds > planned.shortest:
+        lines.append(f"        {planned.longer:.1%} more than with memory for everything at once")
     if plan.microbatches > 1:
         lines.append(
             f"batch   in {plan.microbatches} microbatches of {question.batch // plan.microbatches}"
@@ -230,6 +233,7 @@ def as_json(question: Question, planned: Planned, verified: Verified | None = No
         "components": dict(report.components),
         "timeline": [{"at": m.name, **dict(m.components)} for m in report.timeline],
         "seconds": {"without": planned.seconds, "again": planned.chosen.again},
+        "longer": planned.longer,
         "microbatches": planned.plan.microbatches,
         "kept": [
             {"key": k.key, "op": k.op, "bytes": k.bytes, "place": k.place, "unit": k.unit}

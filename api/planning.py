@@ -266,7 +266,7 @@ def planned_for(loaded: Loaded, recipe: Recipe) -> Plan:
     question = of_recipe(loaded, recipe)
     planned = question.answer()
     if not planned.fits:
-        from .passes.planner.choose import size_text
+        from .passes.planner.decisions import size_text
 
         problem = Diagnostic(
             "memory-budget",

@@ -38,7 +38,7 @@ class Verified:
     host: int = 0
 
     def __str__(self) -> str:
-        from .passes.planner.choose import size_text
+        from .passes.planner.decisions import size_text
 
         said = f"{size_text(self.peak)} as compiled for {self.target}"
         said += f", without {size_text(self.host)} on the host" if self.host else ""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from netwright import planning
 from netwright.passes.memory.model import predict
-from netwright.passes.planner.choose import size_text
+from netwright.passes.planner.decisions import size_text
 from netwright.planned import text
 from netwright.verifying import measured
 

@@ -3,8 +3,9 @@
 For a Llama of 16 blocks, width 512 and sequences of 1,024 tokens (and two others), ten budgets
 divide the range between the least and the largest peak that is predicted; for each stand the
 seconds of second runs that the plan takes and those of the best stock policy within the same
-budget, by the table of hardware. Random budgets from the least one up check that more memory never
-means more time, and that no policy that fits is better.
+budget, by the table of hardware. Random budgets from the least one up, of one number of
+microbatches and of all that may be chosen, check that more memory never means more time, and that
+no policy that fits is better.
 
 With `--compile N`, every plan of small models of the gallery is compiled, once; N budgets drawn
 between the least peak and the largest tell how many plans exceed them when nothing is looked at but
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from netwright import planning
 from netwright.ir.hardware import hardware
-from netwright.passes.planner.choose import with_decisions
+from netwright.passes.planner.decisions import with_decisions
 from netwright.verifying import held, measured
 
 ROOT = Path(__file__).parent.parent
@@ -131,7 +132,8 @@ def main() -> None:
 def random_budgets(count: int, seed: int) -> dict:
     """Monotone, and never worse than a policy that fits."""
     rng = random.Random(seed)
-    pool = options(question(*MODELS["llama"]))
+    asked = question(*MODELS["llama"])
+    pool = options(asked)
     low, high = min(o.peak for o in pool), max(o.peak for o in pool)
     rooms = sorted(rng.uniform(low, 1.1 * high) for _ in range(count))
     times = [best(pool, room).again for room in rooms]
@@ -143,7 +145,30 @@ def random_budgets(count: int, seed: int) -> dict:
     print(
         f"{count} random budgets: time rises with memory {rises} times, worse than a policy {worse}"
     )
-    return {"count": count, "rises": rises, "worse": worse}
+    every = all_microbatches(asked, pool, count, rng)
+    return {"count": count, "rises": rises, "worse": worse, "any microbatches": every}
+
+
+def all_microbatches(asked, pool: list, count: int, rng: random.Random) -> dict:
+    """The same where the number of microbatches and of parts of the loss are decided as well."""
+    most = replace(asked, budget=1 << 60).answer().report.peak
+    least = replace(asked, budget=1).answer().report.peak
+    budgets = sorted(int(rng.uniform(least, 1.1 * most)) for _ in range(count))
+    found = [replace(asked, budget=budget).answer(short=0) for budget in budgets]
+    rises = sum(a.total < b.total for a, b in pairwise(found))
+    again = sum(a.chosen.again < b.chosen.again for a, b in pairwise(found))
+    worse = 0
+    for planned in found:
+        stock = [o for o in (*pool, *planned.options) if o.name and o.peak <= planned.budget]
+        worse += any(o.again < planned.chosen.again for o in stock)
+    numbers = sorted({p.plan.microbatches for p in found})
+    print(
+        f"{count} more in any number of microbatches, {numbers}: the time of a step rises with "
+        f"memory {rises} times, that of second runs alone, where fewer microbatches are shorter, "
+        f"{again} times; worse than a policy {worse}"
+    )
+    unmet = sum(not p.fits for p in found)
+    return {"numbers": numbers, "rises": rises, "again": again, "worse": worse, "unmet": unmet}
 
 
 def compiled(count: int, seed: int, names: list[str]) -> None:

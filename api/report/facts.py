@@ -23,7 +23,7 @@ from ..ir.plan import Decision, Plan
 from ..passes.memory.graph import Graph, Node, Unit, backward
 from ..passes.memory.liveness import OUTSIDE
 from ..passes.memory.model import KeptValue, MemoryReport, Moment, saved_ids
-from ..passes.planner.choose import size_text
+from ..passes.planner.decisions import size_text
 from ..passes.remat import recomputed
 
 Facts = dict[str, Any]

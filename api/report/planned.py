@@ -38,7 +38,7 @@ def report(question: Question, planned: Planned, verified: Verified | None = Non
 def _figures(
     question: Question, planned: Planned, verified: Verified | None
 ) -> list[tuple[str, str, bool]]:
-    from ..passes.planner.choose import size_text
+    from ..passes.planner.decisions import size_text
 
     peak, budget = planned.report.peak, planned.budget
     over = not planned.fits
@@ -46,7 +46,8 @@ def _figures(
         ("peak on each device", size_text(peak), over),
         (f"of {size_text(budget)}", f"{peak / budget:.0%}", over),
         ("longer than without second runs", f"{planned.share:.1%}", False),
-        ("a step takes about", time_text(planned.seconds + planned.chosen.again), False),
+        ("longer than with memory for everything", f"{planned.longer:.1%}", False),
+        ("a step takes about", time_text(planned.total), False),
     ]
     parts = planned.plan.microbatches
     if parts > 1:

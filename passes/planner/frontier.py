@@ -11,6 +11,7 @@ plan is never worse than any of them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..memory.graph import Unit
 from ..memory.units import Choice
@@ -84,12 +85,27 @@ def frontier(
         limit: the seconds that one of them may take.
     """
     pool = list(stock(unit, problem))
+    least = min(p.peak for p in pool) - problem.arguments * problem.copies
+    seen = {p.choice for p in pool}
+    for choice in _found(problem, least, points, limit):
+        if choice not in seen:
+            seen.add(choice)
+            pool.append(point(problem, choice))
+    alone = [p.choice for p in undominated(pool) if not p.choice.offloaded]
+    if unit.kind == "repeat":
+        sizes = group_sizes(problem.copies, unit.kind)
+        pool += [point(problem, replace(c, group=size)) for size in sizes for c in alone]
+    return undominated(pool)
+
+
+@lru_cache(64)  # of one block there are several programs, which differ in what is around it
+def _found(problem: Problem, least: int, points: int, limit: float) -> tuple[Choice, ...]:
+    """What searches find for budgets from the least peak of all policies to that of all kept."""
     search = Search(problem, limit)
     given = [c.key for c in problem.candidates if c.given and c.moving]
-    least = min(p.peak for p in pool) - problem.arguments * problem.copies
     least = min(least, problem.outcome((), given).peak)
     most = problem.outcome(c.key for c in problem.candidates if not c.given).peak
-    seen = {p.choice for p in pool}
+    choices = []
     fits = most + 1  # the peak of what was found last, which is best down to that
     for index in reversed(range(points + 1)):
         room = least + (most - least) * index // points
@@ -99,15 +115,8 @@ def frontier(
         if found is None:
             continue
         fits = problem.outcome(*found).peak
-        choice = lean(problem, Choice(*found))
-        if choice not in seen:
-            seen.add(choice)
-            pool.append(point(problem, choice))
-    alone = [p.choice for p in undominated(pool) if not p.choice.offloaded]
-    if unit.kind == "repeat":
-        sizes = group_sizes(problem.copies, unit.kind)
-        pool += [point(problem, replace(c, group=size)) for size in sizes for c in alone]
-    return undominated(pool)
+        choices.append(lean(problem, Choice(*found)))
+    return tuple(choices)
 
 
 def undominated(pool: list[Point]) -> tuple[Point, ...]:

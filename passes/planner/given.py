@@ -9,8 +9,9 @@ from ...ir.plan import Plan
 from ..memory.graph import Graph, Unit, build
 from ..memory.model import Training, predict
 from ..memory.units import Choice
-from .choose import Apply, Option, Planned, in_microbatches, margin, room_of
+from .choose import Apply, Planned, margin, room_of
 from .frontier import point
+from .pool import Option, in_microbatches
 from .problem import Problem, problem
 
 
@@ -31,7 +32,7 @@ def given(
     whole = in_microbatches(bare, report, plan, device)
     chosen = Option("", (), again, report.peak)
     fits = report.peak <= room_of(budget, free, short)
-    return Planned(plan, report, budget, device, free, fits, whole, chosen, (chosen,), ())
+    return Planned(plan, report, budget, device, free, fits, whole, whole, chosen, (chosen,), ())
 
 
 def _seconds(graph: Graph, device: Hardware) -> tuple[float, float]:

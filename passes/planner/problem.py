@@ -20,7 +20,7 @@ something else reads it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...ir.hardware import Hardware
 from ..memory.graph import Node, Unit
@@ -115,7 +115,7 @@ class Problem:
     copies: int
     candidates: tuple[Candidate, ...]
     makes: tuple[Make, ...]
-    maker: dict[int, int]
+    maker: dict[int, int] = field(hash=False)
     needs: tuple[tuple[int, int], ...]
     base: tuple[tuple[int, int], ...]
     stacked: bool = True

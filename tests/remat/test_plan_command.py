@@ -12,12 +12,13 @@ from netwright import driver, planned, planning
 from netwright.cli import main
 from netwright.ir.diagnostics import InputError
 from netwright.ir.plan import Mesh, Plan
-from netwright.passes.planner.choose import MARGIN, Option
+from netwright.passes.planner.choose import MARGIN
+from netwright.passes.planner.pool import Option
 from programs import EXAMPLES, SMALL, small_shakespeare
 
 GPT2 = str(EXAMPLES / "gallery/gpt2.nw")
 TINY = [p for n, v in {"V": 64, "L": 4, "D": 32, "G": 2}.items() for p in ("--set", f"{n}={v}")]
-SHARES = (1.0, 0.8, 0.6, 0.4, 0.2, 0.01)
+SHARES = (1.01, 0.8, 0.6, 0.4, 0.2, 0.01)
 BATCH = ["--set", "B=8", "--set", "S=64"]
 
 
@@ -268,8 +269,11 @@ def test_more_memory_never_takes_more_time():
     asked = planning.of_model(EXAMPLES / "gallery/gpt2.nw", sizes, "1GB")
     most = asked.answer().report.peak / (1 - MARGIN)
     found = [replace(asked, budget=int(share * most)).answer() for share in SHARES]
-    times = [f.seconds + f.chosen.again for f in found if f.fits]
+    times = [f.total for f in found if f.fits]
     assert len(times) > 3 and times == sorted(times)
+    assert found[0].longer == 0 and found[0].chosen.again == 0
+    whole = found[0].total
+    assert [f.longer for f in found] == pytest.approx([f.total / whole - 1 for f in found])
     assert len({f.plan.microbatches for f in found}) > 2
     (said,) = (a for a in found[-1].advice if a.startswith("a budget of "))
     enough = planning.memory_bytes(said.removeprefix("a budget of "))

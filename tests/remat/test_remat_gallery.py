@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from netwright import planning
 from netwright.ir.plan import Plan
-from netwright.passes.planner.choose import with_decisions
+from netwright.passes.planner.decisions import with_decisions
 from netwright.passes.remat import recomputed
 from residuals import bodies, drawn, emitted, kept, loaded, named, run_again
 from test_gallery import GALLERY, SMALL, quick  # noqa: F401  (compiles without optimizing)
