@@ -6,7 +6,7 @@
     timeline              moments, series of bytes by component, the position of the peak
     frontier              what can be had: peaks and shares of the step's time
     decisions             of the plan, with what they keep
-    blocks                graphs of what is repeated
+    blocks                graphs of what is repeated, and of layers that are called once
     parameters            a tree by path
 
 Bytes are those of one device.
@@ -22,7 +22,7 @@ from ..ir.core import Module, join
 from ..ir.plan import Decision, Plan
 from ..passes.memory.graph import Graph, Node, Unit, backward
 from ..passes.memory.liveness import OUTSIDE
-from ..passes.memory.model import KeptValue, MemoryReport, Moment, saved_ids
+from ..passes.memory.model import KeptValue, MemoryReport, Moment, kept_values, saved_ids
 from ..passes.planner.decisions import size_text
 from ..passes.remat import recomputed
 
@@ -76,8 +76,10 @@ def facts(
     figures: Iterable[tuple[str, str, bool]],
     budget: int | None = None,
     points: Sequence[Point] = (),
+    blocks: Sequence[Unit] = (),
 ) -> Facts:
-    """The facts of a plan."""
+    """The facts of a plan; `blocks` are those that are drawn beside the loops that it has."""
+    units = {u.path: u for u in (*blocks, *report.graph.units) if u.kind in ("repeat", "call")}
     return {
         "title": title,
         "setting": setting,
@@ -86,9 +88,7 @@ def facts(
         "timeline": _timeline(report),
         "frontier": _frontier(points),
         "decisions": [_decision(d, report.kept, section) for section, d in _made(plan)],
-        "blocks": [
-            _block(u, report, plan) for u in report.graph.units if u.kind in ("repeat", "call")
-        ],
+        "blocks": [_block(unit, plan) for unit in units.values()],
         "parameters": _parameters(module, report.graph),
     }
 
@@ -186,8 +186,8 @@ def _decision(decision: Decision, kept: Sequence[KeptValue], section: str) -> Fa
 # Blocks
 
 
-def _block(unit: Unit, report: MemoryReport, plan: Plan) -> Facts:
-    held = [k for k in report.kept if k.unit == unit.path]
+def _block(unit: Unit, plan: Plan) -> Facts:
+    held = list(kept_values(unit))
     kept = {k.key: k for k in held if k.key}
     again: tuple[int, ...] = ()
     if unit.path in recomputed(plan):
@@ -201,11 +201,13 @@ def _block(unit: Unit, report: MemoryReport, plan: Plan) -> Facts:
         for i in node.operands
         if unit[i].root in number
     }
-    total = sum(k.bytes for k in held if not k.offloaded)
+    there = {unit[i].key for i in unit.arguments} if unit.kind == "call" else ()
+    total = sum(k.bytes for k in held if not k.offloaded and k.key not in there)
+    of = "of all copies " if unit.copies > 1 else ""
     return {
         "path": unit.path,
         "count": unit.copies,
-        "lead": f"{len(shown)} values; of all copies {size_text(total)} are kept. Parameters,"
+        "lead": f"{len(shown)} values; {of}{size_text(total)} are kept. Parameters,"
         " their casts, and what is computed once for all copies are left out.",
         "nodes": nodes,
         "edges": [list(edge) for edge in sorted(edges)],

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..driver import compile_module
+from ..passes.memory.graph import Unit, build
+from ..passes.planner.blocks import apart
 from ..planned import own_statistics, time_text
 from .facts import Point, facts
 from .page import page
 
 if TYPE_CHECKING:
+    from ..ir.core import Module
     from ..passes.planner.choose import Planned
     from ..planning import Question
     from ..verifying import Verified
@@ -21,8 +25,9 @@ def report(question: Question, planned: Planned, verified: Verified | None = Non
     sizes = ", ".join(f"{name} = {size}" for name, size in plan.sizes)
     optimizer = ", ".join(name for name, _ in question.training.functions(""))
     devices = f"{plan.mesh.size()} × " if plan.mesh.size() > 1 else ""
+    module = compile_module(question.module, plan)
     found = facts(
-        compile_module(question.module, plan),
+        module,
         plan,
         planned.report,
         title=question.module.name,
@@ -31,8 +36,17 @@ def report(question: Question, planned: Planned, verified: Verified | None = Non
         figures=_figures(question, planned, verified),
         budget=planned.budget,
         points=_points(planned),
+        blocks=_blocks(question, planned, module),
     )
     return page(found)
+
+
+def _blocks(question: Question, planned: Planned, module: Module) -> Sequence[Unit]:
+    """The blocks that were planned; of a plan that was given, what would have been."""
+    if planned.blocks:
+        return [block.unit for block in planned.blocks]
+    calls = frozenset(apart(module, planned.report.graph))
+    return build(module, planned.plan, question.training.frozen, calls).units
 
 
 def _figures(
@@ -46,9 +60,10 @@ def _figures(
         ("peak on each device", size_text(peak), over),
         (f"of {size_text(budget)}", f"{peak / budget:.0%}", over),
         ("longer than without second runs", f"{planned.share:.1%}", False),
-        ("longer than with memory for everything", f"{planned.longer:.1%}", False),
         ("a step takes about", time_text(planned.total), False),
     ]
+    if planned.seconds > planned.shortest:
+        rows.insert(3, ("longer than with memory for everything", f"{planned.longer:.1%}", False))
     parts = planned.plan.microbatches
     if parts > 1:
         what = f"microbatches of {question.batch // parts}"

@@ -9,7 +9,7 @@ in which each loop is one step that takes its stacks and the worst moment of one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -224,6 +224,26 @@ def saved_ids(unit: Unit, keys: Iterable[str]) -> tuple[int, ...]:
     return tuple(i for key in keys for i in table.get(key, ()))
 
 
+def kept_values(unit: Unit) -> Iterator[KeptValue]:
+    """What all copies of a repeat or a call keep, as it is decided for it."""
+    if unit.kind not in ("repeat", "call") or not any(v.differentiated for v in unit.values):
+        return
+    if unit.saved is None and not unit.group:
+        for node in unit.values:
+            for _, size in () if node.invariant else node.internals:
+                yield KeptValue("", node.op, node.place, size * unit.copies, unit.path)
+        ids = [i for i, _, _ in residuals(unit) if i is not None]
+    else:
+        carry = [unit.arguments[a] for _, a in unit.carried]
+        kept = () if unit.saved is None or unit.group else backward(unit, unit.saved).kept
+        ids = list(dict.fromkeys((*carry, *kept)))
+    copies = unit.copies // max(unit.group, 1)
+    gone = {unit[i].root for i in unit.offloaded}
+    for node in map(unit.__getitem__, ids):
+        key, size = node.key or unit[node.root].key, node.bytes * copies
+        yield KeptValue(key, node.op, node.place, size, unit.path, node.root in gone)
+
+
 def _chosen(unit: Unit, choices: Mapping[str, Choice]) -> Unit:
     """The unit with what a choice for its path says of it."""
     found = choices.get(unit.path)
@@ -419,38 +439,7 @@ class _Model:
 
     def kept(self) -> list[KeptValue]:
         """What stays from the forward to the backward pass."""
-        found = []
-        for unit in self.graph.units:
-            if unit.kind not in ("repeat", "call") or not any(
-                v.differentiated for v in unit.values
-            ):
-                continue
-            saved = unit.saved
-            if saved is None and not unit.group:
-                for node in unit.values:
-                    for _, size in node.internals:
-                        if not node.invariant:
-                            size *= unit.copies
-                            found.append(KeptValue("", node.op, node.place, size, unit.path))
-                ids = [i for i, _, _ in residuals(unit) if i is not None]
-            else:
-                carry = [unit.arguments[a] for _, a in unit.carried]
-                kept = () if saved is None or unit.group else backward(unit, saved).kept
-                ids = list(dict.fromkeys((*carry, *kept)))
-            copies = unit.copies // max(unit.group, 1)
-            gone = {unit[i].root for i in unit.offloaded}
-            for id in ids:
-                node = unit[id]
-                found.append(
-                    KeptValue(
-                        node.key or unit[node.root].key,
-                        node.op,
-                        node.place,
-                        node.bytes * copies,
-                        unit.path,
-                        node.root in gone,
-                    )
-                )
+        found = [value for unit in self.graph.units for value in kept_values(unit)]
         return sorted(found, key=lambda k: -k.bytes)
 
     def work(self) -> tuple[int, int, int]:

@@ -158,3 +158,25 @@ def test_the_command_writes_it(tmp_path):
     columns = zip(*(s["bytes"] for s in found["timeline"]["series"]), strict=True)
     peak = max(map(sum, columns))
     assert chosen["bytes"] == peak <= found["budget"] == 40_000_000
+
+
+@pytest.mark.slow
+def test_layers_that_keep_everything_are_drawn_as_well(tmp_path):
+    """Of a plan that is found and of the same one given; without a loop nothing is a unit there."""
+    model = Path(__file__).parents[2] / "examples" / "gallery" / "resnet18.nw"
+    sizes = [f"--set={name}={size}" for name, size in {"Y": 32, "X": 32, "W": 8, "B": 2}.items()]
+    plan, file = tmp_path / "plan.json", tmp_path / "report.html"
+    drawn = []
+    for more in (["-o", str(plan)], ["--plan", str(plan)]):
+        command = ["plan", str(model), *sizes, "--memory=8GB", "--html", str(file), *more]
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        held = re.search(r'id="facts">(.*?)</script>', file.read_text(), re.DOTALL)
+        drawn.append(json.loads(held[1])["blocks"])
+    assert drawn[0] == drawn[1]
+    blocks = {b["path"]: b["nodes"] for b in drawn[0]}
+    assert "net.stage1.first" in blocks
+    for nodes in blocks.values():
+        kept = {n["label"].rpartition(".")[2] for n in nodes if n["choice"] == "save"}
+        assert {"normalise/y", "normalise/y:subtract"} & kept or {"y", "y:subtract"} <= kept
+        assert not any(n["choice"] == "recompute" for n in nodes)
