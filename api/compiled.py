@@ -2,7 +2,7 @@
 
 Run as `python -m netwright.compiled`, it reads jobs as JSON from its input, and writes for each the
 bytes that one device takes: arguments + outputs + temporaries - what outputs share with arguments.
-On the CPU, XLA is told to schedule for memory, as it does on accelerators.
+On the CPU, XLA can be told to schedule for memory, as it does on accelerators.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from typing import Any
 from .emitted import from_source
 from .ir.diagnostics import Diagnostic, InputError
 
-ORACLE: dict[str, str | bool] = {
-    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    "xla_disable_hlo_passes": "cse_barrier_expander",
-    "xla_cpu_experimental_ynn_fusion_type": "",
+QUICK: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": True,
 }
-"""Options of XLA on the CPU: schedule for memory, keep barriers, fuse broadcasts; the machine code
-itself may be poor."""
+"""Options of XLA on the CPU: the machine code, which is not run, may be poor."""
 
+ORACLE = QUICK | {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+    "xla_cpu_experimental_ynn_fusion_type": "",
+}
+"""The same, and schedule for memory, keep barriers, fuse broadcasts."""
 
 FLAT = ("v2", "v3", "v5e", "v6e")
 """TPUs whose chips lie in a plane; the others' do in space."""
@@ -60,18 +62,21 @@ class Job:
     ema: bool = False
 
 
-def peaks(jobs: Sequence[Job], target: str = "cpu") -> list[int]:
+def peaks(jobs: Sequence[Job], target: str = "cpu", *, as_accelerators: bool = True) -> list[int]:
     """Bytes per device of each job.
 
     Args:
         target: `cpu`, or a TPU such as `tpu:v5e`, for which no TPU is needed.
+        as_accelerators: whether XLA on the CPU schedules for memory; it does not by itself.
 
     Raises:
         InputError: the target cannot be compiled for here, or a compilation fails.
     """
     _can_compile(target)
     devices = max(prod((job.mesh or {}).values()) for job in jobs)
-    given = json.dumps({"target": target, "jobs": [asdict(j) for j in jobs]})
+    options = ORACLE if as_accelerators else QUICK
+    every = [asdict(job) for job in jobs]
+    given = json.dumps({"target": target, "options": options, "jobs": every})
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     # Of TPUs only the compiler is used: it waits for no other process, and asks no cloud.
@@ -115,11 +120,11 @@ def _can_compile(target: str) -> None:
 
 def _main() -> None:
     given = json.load(sys.stdin)
-    found = [_compiled(job, given["target"]) for job in given["jobs"]]
+    found = [_compiled(job, given["target"], given["options"]) for job in given["jobs"]]
     print(json.dumps(found))
 
 
-def _compiled(job: Mapping[str, Any], target: str) -> int:
+def _compiled(job: Mapping[str, Any], target: str, options: Mapping[str, Any]) -> int:
     import jax
 
     from .runtime.settings import Settings
@@ -147,7 +152,7 @@ def _compiled(job: Mapping[str, Any], target: str) -> int:
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=single), state
         )
     lowered = program.step.lower(state, batch)
-    return _bytes(lowered.compile(compiler_options=ORACLE if devices is None else None))
+    return _bytes(lowered.compile(compiler_options=dict(options) if devices is None else None))
 
 
 def _topology(target: str, count: int) -> Sequence[Any]:

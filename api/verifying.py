@@ -23,7 +23,7 @@ class Verified:
     """What compiling says of a plan.
 
     Attributes:
-        target: what was compiled for.
+        target: what was compiled for, in words.
         peak: bytes per device.
         fits: whether the peak is within the budget.
         tries: how many plans were compiled.
@@ -51,13 +51,16 @@ def verified(question: Question, target: str = "cpu") -> tuple[Planned, Verified
     Raises:
         InputError: nothing can be compiled for the target here.
     """
-    return held(
+    planned, found = held(
         question.budget,
         question.answer,
         lambda plan: measured(question, [plan], target)[0],
         target,
         1 if question.given else TRIES,
     )
+    if target == "cpu" and as_accelerators(question):
+        found = replace(found, target="cpu, with accelerators' schedule")
+    return planned, found
 
 
 def held(
@@ -91,7 +94,13 @@ def held(
 
 def measured(question: Question, plans: Sequence[Plan], target: str = "cpu") -> list[int]:
     """The compiled peaks of plans, by one process."""
-    return peaks([job(question, plan) for plan in plans], target)
+    jobs = [job(question, plan) for plan in plans]
+    return peaks(jobs, target, as_accelerators=as_accelerators(question))
+
+
+def as_accelerators(question: Question) -> bool:
+    """Whether XLA for the CPU stands for that of a device that is none, and has its schedule."""
+    return question.device.name != "cpu"
 
 
 def job(question: Question, plan: Plan) -> Job:
