@@ -7,9 +7,10 @@ budget, by the table of hardware. Random budgets from the least one up, of one n
 microbatches and of all that may be chosen, check that more memory never means more time, and that
 no policy that fits is better.
 
-With `--compile N`, every plan of small models of the gallery is compiled, once; N budgets drawn
-between the least peak and the largest tell how many plans exceed them when nothing is looked at but
-the prediction, with several margins, and with `--verify`. The result is a file of its own.
+With `--compile N`, every plan of small models of the gallery is compiled, once, for an accelerator
+that the CPU stands in for and for the CPU itself; N budgets drawn between the least peak and the
+largest tell how many plans exceed them when nothing is looked at but the prediction, with several
+margins, and with `--verify`. The result is a file of its own.
 
     python benchmarks/remat.py [--budgets 200] [--compile 0 [--models NAME...]] [--seed 1]
 """
@@ -22,7 +23,7 @@ import random
 import subprocess
 import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 from netwright import planning
@@ -175,19 +176,19 @@ def compiled(count: int, seed: int, names: list[str]) -> None:
     """What XLA takes for the plans of budgets, without looking and with `--verify`."""
     found: dict = {}
     table = {"commit": commit(), "seed": seed, "count": count, "models": found}
-    for name in names:
+    for name, device in product(names, ("h100", "cpu")):
         path, sizes = SMALL[name]
         start = time.perf_counter()
-        asked = replace(question(path, sizes), device=hardware("cpu"), budget=1 << 60, batch=0)
+        asked = replace(question(path, sizes), device=hardware(device), budget=1 << 60, batch=0)
         planned = asked.answer()
         plans = {o: with_decisions(planned.plan, planned.blocks, o) for o in planned.options}
         peaks = dict(zip(plans, measured(asked, list(plans.values())), strict=True))
         rows = sorted((o.peak, peaks[o], o.name) for o in plans)
-        found[name] = {"sizes": sizes, "plans": rows, **budgets(count, seed, planned, plans, peaks)}
-        row, free = found[name], str(planned.margin)
+        row = {"sizes": sizes, "plans": rows, **budgets(count, seed, planned, plans, peaks)}
+        found[f"{name} on {device}"], free = row, str(planned.margin)
         errors = sorted(p / x - 1 for p, x, _ in rows)
         print(
-            f"{name}: {len(rows)} plans in {time.perf_counter() - start:.0f} s; predicted by "
+            f"{name} on {device}: {len(rows)} plans in {time.perf_counter() - start:.0f} s; predicted by "
             f"{errors[0]:+.1%} to {errors[-1]:+.1%}; with {free} free {row['over'][free]} of "
             f"{row['tried'][free]} are over the budget, with --verify {row['over_verified']}",
             flush=True,

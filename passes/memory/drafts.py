@@ -34,12 +34,13 @@ class Draft:
 
 @dataclass
 class Body:
-    """A unit under construction."""
+    """A unit under construction; its parameters and states are found by key and kind."""
 
     path: str
     kind: str
     copies: int = 1
     nodes: list[Draft] = field(default_factory=list)
+    variables: dict[tuple[str, str], int] = field(default_factory=dict)
     results: tuple[int, ...] = ()
     arguments: tuple[int, ...] = ()
     carried: tuple[tuple[int, int], ...] = ()

@@ -76,12 +76,12 @@ def _unit(body: Body, layouts: Layouts) -> Unit:
 
 
 def _settled(body: Body, draft: Draft, layouts: Layouts) -> Node:
-    node = replace(draft.node, differentiated=draft.reached, invariant=not draft.varies)
-    if draft.op is None or node.first != node.id:
-        return node
-    last = node.id + max(1, len(draft.op.results))
-    if not any(d.reached for d in body.nodes[node.id : last]):
-        return node
+    node = draft.node
+    flows = {"differentiated": draft.reached, "invariant": not draft.varies}
+    last = node.id + max(1, len(draft.op.results)) if draft.op is not None else 0
+    group = body.nodes[node.id : last] if node.first == node.id else []
+    if draft.op is None or not any(d.reached for d in group):
+        return replace(node, **flows)
     wants = tuple(body.nodes[i].tangent for i in node.operands)
     kept: dict[int, None] = {}
     internals, hoisted = [], 0
@@ -103,6 +103,7 @@ def _settled(body: Body, draft: Draft, layouts: Layouts) -> Node:
     products = sum(wants) if lookup(draft.op.name).precision == "product" else 0
     return replace(
         node,
+        **flows,
         keeps=tuple(kept),
         internals=tuple(internals),
         hoisted=hoisted,

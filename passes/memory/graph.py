@@ -13,9 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
-from ...ir.core import Dim, Instance, Module, Op, Region, Value, Variant, join, leading, walk
+from ...ir.core import (
+    Dim,
+    Instance,
+    Module,
+    Op,
+    Region,
+    Type,
+    Value,
+    Variant,
+    join,
+    leading,
+    walk,
+)  # fmt: skip
 from ...ir.diagnostics import Diagnostic, InputError
 from ...ir.facts import known_values
 from ...ir.placement import value_rules, variable_rules
@@ -50,16 +63,57 @@ def build(
     Raises:
         InputError: a free size has no value.
     """
-    sizes = {**dict(module.sizes), **dict(plan.sizes)}
-    missing = [n for n in module.free if n not in sizes]
-    if missing:
-        what = ", ".join(missing)
-        raise InputError(
-            [Diagnostic("size-unbound", f"a memory plan needs numbers, and {what} has none")]
-        )
-    for name in leading(module):
-        sizes[name] = max(1, dict(plan.sizes).get(name, sizes[name]) // plan.microbatches)
-    return _Builder(module, plan, sizes, frozenset(frozen), frozenset(apart)).build()
+    return Graphs(module, plan, frozen).graph(apart)
+
+
+class Graphs:
+    """The graphs of a module, by what is apart in them; what they have in common is found once."""
+
+    def __init__(self, module: Module, plan: Plan, frozen: Iterable[str] = ()):
+        """As for `build`."""
+        sizes = {**dict(module.sizes), **dict(plan.sizes)}
+        missing = [n for n in module.free if n not in sizes]
+        if missing:
+            what = ", ".join(missing)
+            raise InputError(
+                [Diagnostic("size-unbound", f"a memory plan needs numbers, and {what} has none")]
+            )
+        for name in leading(module):
+            sizes[name] = max(1, dict(plan.sizes).get(name, sizes[name]) // plan.microbatches)
+        self.facts = _Facts(module, plan, sizes, frozenset(frozen), Layouts(plan, sizes))
+        self.made: dict[frozenset[str], Graph] = {}
+
+    def graph(self, apart: Iterable[str] = ()) -> Graph:
+        """The graph in which these calls are units of their own."""
+        calls = frozenset(apart)
+        if calls not in self.made:
+            self.made[calls] = _Builder(self.facts, calls).build()
+        return self.made[calls]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What all graphs of a module are built from.
+
+    Attributes:
+        counts: operations of ops on all devices, by their identities, as far as they are known.
+    """
+
+    module: Module
+    plan: Plan
+    sizes: Mapping[str, int]
+    frozen: frozenset[str]
+    layouts: Layouts
+    counts: dict[int, int] = field(default_factory=dict)
+
+    def flops(self, op: Op, types: tuple[Type, ...]) -> int:
+        """Operations of an op, on all devices together."""
+        found = self.counts.get(id(op))
+        if found is None:
+            rule = lookup(op.name).flops
+            found = rule(types, op).evaluate(self.sizes) if rule is not None else 0
+            self.counts[id(op)] = found
+        return found
 
 
 @dataclass(frozen=True)
@@ -124,17 +178,10 @@ class _Inside:
 
 
 class _Builder:
-    def __init__(
-        self,
-        module: Module,
-        plan: Plan,
-        sizes: dict[str, int],
-        frozen: frozenset[str],
-        apart: frozenset[str],
-    ):
-        self.module, self.plan, self.sizes = module, plan, sizes
-        self.frozen, self.apart = frozen, apart
-        self.layouts = Layouts(plan, sizes)
+    def __init__(self, facts: _Facts, apart: frozenset[str]):
+        self.facts, self.apart = facts, apart
+        self.module, self.plan, self.sizes = facts.module, facts.plan, facts.sizes
+        self.frozen, self.layouts = facts.frozen, facts.layouts
         self.bodies: list[Body] = []
 
     def build(self) -> Graph:
@@ -155,11 +202,10 @@ class _Builder:
     # Nodes.
 
     def add(self, body: Body, draft: Draft) -> int:
-        id = len(body.nodes)
-        first = draft.node.first
-        draft.node = replace(draft.node, id=id, first=id if first < 0 else first)
+        """A node, whose id is the next one of the body."""
+        assert draft.node.id == len(body.nodes)
         body.nodes.append(draft)
-        return id
+        return draft.node.id
 
     def argument(
         self,
@@ -172,7 +218,8 @@ class _Builder:
     ) -> int:
         key = f"{path}/{value.label}" if value.label else ""
         size = self.layouts.bytes(value.type, axes_of(spread))
-        node = Node(0, key, "argument", "input", dtype=value.type.dtype, bytes=size)
+        at = len(body.nodes)
+        node = Node(at, key, "argument", "input", first=at, dtype=value.type.dtype, bytes=size)
         flows = tangent and value.type.kind == "float"
         return self.add(body, Draft(node, tangent=flows, varies=varies))
 
@@ -223,9 +270,7 @@ class _Builder:
         path = join(frame.instance.path, op["child"]) if op["child"] else frame.instance.path
         key = join(path, op["name"])
         type_ = op.result.type
-        known = next(
-            (d.node.id for d in body.nodes if (d.node.key, d.node.kind) == (key, op.name)), None
-        )
+        known = body.variables.get((key, op.name))
         stored: set[str] = set()
         here: set[str] = set()
         if self.layouts.mesh:
@@ -241,15 +286,19 @@ class _Builder:
                     frame.spread.setdefault(op.result.id, {})[dim] = kept
         if known is not None:
             return known
+        at = len(body.nodes)
         node = Node(
-            0, key, op.name, op.name, "structure", dtype=type_.dtype,
+            at, key, op.name, op.name, "structure", first=at, dtype=type_.dtype,
             bytes=self.layouts.bytes(type_, here) * frame.params,
             stored=self.layouts.bytes(type_, stored) * frame.params, place=_place(op),
         )  # fmt: skip
         parts = key.split(".")
         around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
         trained = op.name == "param" and type_.kind == "float" and not around & self.frozen
-        return self.add(body, Draft(node, tangent=trained, varies=body.kind in ("repeat", "call")))
+        varies = body.kind in ("repeat", "call")
+        id = self.add(body, Draft(node, tangent=trained, varies=varies))
+        body.variables[key, op.name] = id
+        return id
 
     def plain(self, body: Body, frame: _Frame, op: Op) -> None:
         """An op that computes something."""
@@ -269,37 +318,34 @@ class _Builder:
             self.layouts.bytes(v.type, axes_of(found)) * copies
             for v, found in zip(op.results, spreads, strict=True)
         ]
-        flops = 0
-        if definition.flops is not None:
-            count = definition.flops(types, op).evaluate(self.sizes)
-            flops = count * copies // self.layouts.parts(axes_of(*around))
+        flops = self.facts.flops(op, types) * copies // self.layouts.parts(axes_of(*around))
         view = op.name in VIEWS or (op.name == "cast" and types[0].dtype == op["dtype"])
         stored = 0
         if given and given[0].node.stored and (view or op.name == "cast"):
             stored = given[0].node.stored * sizes[0] // given[0].node.bytes
         tangent = op.name != "stop_gradient" and any(d.tangent for d in given)
-        plain = Node(
-            0, "", op.name, "const" if op.name == "const" else "value" if op.results else "effect",
-            definition.family, operands=operands, place=_place(op),
-            flops=flops, traffic=0 if view else sum(d.node.bytes for d in given) + sum(sizes),
-            alias_of=given[0].node.root if view else None,
-        )  # fmt: skip
+        traffic = 0 if view else sum(d.node.bytes for d in given) + sum(sizes)
+        place, root = _place(op), given[0].node.root if view else None
         whole = {d: a for found in around for d, a in found.items()}
-        draft = Draft(plain, op, types, whole, tangent, varies=varies, copies=copies)
+        first = len(body.nodes)
         if not op.results:
-            self.add(body, draft)
-        first = -1
+            node = Node(
+                first, "", op.name, "effect", definition.family, operands=operands, first=first,
+                flops=flops, traffic=traffic, place=place,
+            )  # fmt: skip
+            self.add(body, Draft(node, op, types, whole, tangent, varies=varies, copies=copies))
         for value, size, found in zip(op.results, sizes, spreads, strict=True):
             frame.spread[value.id] = found
-            key = f"{path}/{value.label}" if value.label else ""
-            node = replace(plain, key=key, dtype=value.type.dtype, bytes=size, first=first)
-            node = replace(node, stored=stored)
-            if first >= 0:
-                node = replace(node, flops=0, traffic=0)
+            key, at = f"{path}/{value.label}" if value.label else "", len(body.nodes)
+            node = Node(
+                at, key, op.name, "const" if op.name == "const" else "value", definition.family,
+                operands=operands, first=first, dtype=value.type.dtype, bytes=size, stored=stored,
+                flops=flops if at == first else 0, traffic=traffic if at == first else 0,
+                place=place, alias_of=root,
+            )  # fmt: skip
             flows = tangent and value.type.kind == "float"
-            id = self.add(body, replace(draft, node=node, tangent=flows))
-            first = id if first < 0 else first
-            frame.names[value.id] = id
+            draft = Draft(node, op, types, whole, flows, varies=varies, copies=copies)
+            frame.names[value.id] = self.add(body, draft)
             if mapped:
                 frame.mapped.add(value.id)
 
@@ -366,19 +412,18 @@ class _Builder:
                 break
         ids = tuple(frame.names[i] for i in inside.operands)
         varies = any(body.nodes[i].varies for i in ids) or body.kind in ("repeat", "call")
-        first = -1
+        first = len(body.nodes)
         for value, made, id in zip(op.results, unit.results, inside.results, strict=True):
             spread = self.layouts.along(value.type, as_seen(inner.spread.get(id, {}), inside.dims))
             frame.spread[value.id] = spread
             size = self.layouts.bytes(value.type, axes_of(spread))
             key = f"{frame.instance.path}/{value.label}" if value.label else ""
             node = Node(
-                0, key, op.name, "value", "structure", operands=ids, first=first,
+                len(body.nodes), key, op.name, "value", "structure", operands=ids, first=first,
                 dtype=value.type.dtype, bytes=size * frame.copies, place=_place(op), unit=at,
             )  # fmt: skip
             flow = unit.nodes[made].tangent
             frame.names[value.id] = self.add(body, Draft(node, tangent=flow, varies=varies))
-            first = frame.names[value.id] if first < 0 else first
             if frame.copies > 1:
                 frame.mapped.add(value.id)
 
@@ -475,4 +520,9 @@ def _read_around(region: Region) -> tuple[int, ...]:
 
 
 def _place(op: Op) -> str:
-    return f"{Path(op.span.file).name}:{op.span.line}" if op.span is not None else ""
+    return f"{_file(op.span.file)}:{op.span.line}" if op.span is not None else ""
+
+
+@cache
+def _file(path: str) -> str:
+    return Path(path).name

@@ -110,61 +110,84 @@ def choose(
     Raises:
         InputError: a free size has no value.
     """
-    apply = cache(apply)
+    once = cache(apply)
 
-    def search(plan: Plan) -> Planned:
-        return _search(apply, plan, training, device, budget, batch, short, cuts)
+    def applied(plan: Plan) -> Module:  # no pass asks for the number of microbatches
+        return once(replace(plan, microbatches=1))
 
+    search = _Search(applied, training, device, budget, batch, short, cuts)
     plan = replace(plan, remat=(), groups=())
-    best = search(plan)
+    best = search.best(plan)
     if best.fits:
         return best
     share = 1 - best.margin
     found = enough(
-        apply, best.plan, training, best.report, max(1, int(budget * share)), batch,
-        lambda mesh: search(replace(plan, mesh=mesh)).fits,
+        applied, best.plan, training, best.report, max(1, int(budget * share)), batch,
+        lambda mesh: search.fits(replace(plan, mesh=mesh)),
     )  # fmt: skip
     wanted = 1.005 * best.report.peak / share  # three digits are said, and not too little
     return replace(best, advice=(*found, f"a budget of {size_text(wanted)}"))
 
 
-def _search(
-    apply: Apply,
-    plan: Plan,
-    training: Training,
-    device: Hardware,
-    budget: int,
-    batch: int,
-    short: int | None,
-    cuts: Collection[str],
-) -> Planned:
-    """The best plan, or the one that takes the least memory where none fits.
+@dataclass(frozen=True)
+class _Search:
+    """The arguments of `choose`, for one plan or another."""
 
-    What is tried does not depend on the budget, and what is left out could not be better: no plan
-    takes less time than one of as many microbatches that runs nothing again, and that takes no less
-    with more of them.
-    """
-    module = apply(plan)
-    states = measures_batches(module)
-    rows = batch // plan.mesh.parts(leading(module))  # of one device
-    best: Planned | None = None
-    shortest = None
-    for parts in (plan.microbatches, *_more(plan.microbatches, rows)):
-        bound = None
-        for variant in _variants(apply, replace(plan, microbatches=parts), cuts):
-            pool = Pool(apply(variant), variant, training, device)
-            bound = bound or pool.seconds
-            shortest = shortest or bound
-            if best and best.fits and best.total <= bound:
-                return best
-            if best and best.fits and best.total <= pool.seconds + pool.again:
-                continue
-            found = _best(pool, shortest, budget, short)
-            best = _better(best, found) if best else found
-        if best and best.fits and states:
-            return best  # with more of them, means over a batch would be others
-    assert best is not None
-    return best
+    apply: Apply
+    training: Training
+    device: Hardware
+    budget: int
+    batch: int
+    short: int | None
+    cuts: Collection[str]
+
+    def best(self, plan: Plan) -> Planned:
+        """The best plan, or the one that takes the least memory where none fits.
+
+        What is tried does not depend on the budget, and what is left out could not be better: no
+        plan takes less time than one of as many microbatches that runs nothing again, and that
+        takes no less with more of them.
+        """
+        states = measures_batches(self.apply(plan))
+        best: Planned | None = None
+        shortest = None
+        for parts in self.parts(plan):
+            bound = None
+            for pool in self.pools(replace(plan, microbatches=parts)):
+                bound = bound or pool.seconds
+                shortest = shortest or bound
+                if best and best.fits and best.total <= bound:
+                    return best
+                if not best or (
+                    pool.seconds + pool.again < best.total
+                    if best.fits
+                    else pool.floor < best.report.peak
+                ):
+                    found = _best(pool, shortest, self.budget, self.short)
+                    best = _better(best, found) if best else found
+            if best and best.fits and states:
+                return best  # with more of them, means over a batch would be others
+        assert best is not None
+        return best
+
+    def fits(self, plan: Plan) -> bool:
+        """Whether there is a plan that fits."""
+        for parts in self.parts(plan):
+            for pool in self.pools(replace(plan, microbatches=parts)):
+                room = room_of(self.budget, margin(pool.module), self.short)
+                if pool.floor <= room and any(o.peak <= room for o in pool.options()):
+                    return True
+        return False
+
+    def parts(self, plan: Plan) -> Iterable[int]:
+        """Numbers of microbatches, the fewest first."""
+        rows = self.batch // plan.mesh.parts(leading(self.apply(plan)))  # of one device
+        return (plan.microbatches, *_more(plan.microbatches, rows))
+
+    def pools(self, plan: Plan) -> Iterable[Pool]:
+        """The pools of one number of microbatches; in the first nothing runs again of itself."""
+        for variant in _variants(self.apply, plan, self.cuts):
+            yield Pool(self.apply(variant), variant, self.training, self.device)
 
 
 def _variants(apply: Apply, plan: Plan, cuts: Collection[str]) -> Iterable[Plan]:

@@ -15,7 +15,7 @@ from math import log2
 from ...ir.core import Module
 from ...ir.hardware import Hardware
 from ...ir.plan import Plan
-from ..memory.graph import Graph, Unit, build
+from ..memory.graph import Graph, Graphs, Unit
 from ..memory.model import MemoryReport, Training, peak, predict
 from ..memory.units import Choice, kept_bytes
 from .blocks import apart
@@ -76,12 +76,13 @@ class Pool:
         module: the program, as the plan has it.
         again: seconds of second runs of the steps of loops, that all ways have, in a step.
         seconds: of a step without any second runs.
+        floor: bytes that a step takes whatever is kept: those of the update.
     """
 
     def __init__(self, module: Module, plan: Plan, training: Training, device: Hardware):
         self.module, self.plan, self.training = module, plan, training
         self.device = device
-        self.graphs: dict[frozenset[str], Graph] = {}
+        self.graphs = Graphs(module, plan, training.frozen)
         plain = self.graph(frozenset())
         self.calls = frozenset(apart(module, plain))
         whole = self.graph(self.calls)
@@ -96,6 +97,7 @@ class Pool:
         )
         everything = {asked.unit.path: Choice() for asked in self.asked}
         report = predict(module, plan, training, device, everything, plain)
+        self.floor = report.timeline[-1].bytes
         self.seconds = in_microbatches(self._seconds(whole), report, plan, device)
 
     @cached_property
@@ -105,9 +107,7 @@ class Pool:
 
     def graph(self, calls: frozenset[str]) -> Graph:
         """The graph in which these calls are units."""
-        if calls not in self.graphs:
-            self.graphs[calls] = build(self.module, self.plan, self.training.frozen, calls)
-        return self.graphs[calls]
+        return self.graphs.graph(calls)
 
     def chosen(self, points: tuple[Point, ...]) -> tuple[dict[str, Choice], Graph]:
         """What stays of each unit; a call of which all is kept is a part of what is around it."""

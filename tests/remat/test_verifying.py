@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 from netwright import planning
+from netwright.ir.hardware import hardware
 from netwright.ir.plan import Decision, Mesh, Plan, decide
 from netwright.verifying import measured, verified
 from programs import EXAMPLES, SMALL, small_shakespeare
@@ -42,6 +43,20 @@ def test_blocks_that_are_unrolled_are_held_to_the_budget():
     unrolled = replace(asked.plan, roll=(Decision("gpt.body.blocks", "unroll"),))
     planned, found = verified(replace(asked, plan=unrolled))
     assert planned.plan.roll and found.fits and found.peak <= asked.budget
+
+
+@pytest.mark.slow
+def test_plans_for_cpus_are_compiled_as_cpus_schedule():
+    """By itself XLA for the CPU takes out the barriers that keep a second run apart."""
+    unrolled = (Decision("gpt.body.blocks", "unroll"),)
+    again = (Decision("gpt.body.blocks", "recompute"),)
+    asked = gpt2("10GB")
+    plan = replace(asked.plan, roll=unrolled, remat=again)
+    elsewhere = replace(asked, plan=plan, given=True)
+    here = replace(elsewhere, device=hardware("cpu"))
+    (_, stands_for), (_, itself) = verified(elsewhere), verified(here)
+    assert itself.target == "cpu" != stands_for.target
+    assert itself.peak > 1.2 * stands_for.peak
 
 
 @pytest.mark.slow
