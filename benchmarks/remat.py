@@ -189,7 +189,8 @@ def compiled(count: int, seed: int, names: list[str]) -> None:
         errors = sorted(p / x - 1 for p, x, _ in rows)
         took = time.perf_counter() - start
         print(
-            f"{name} on {device}: {len(rows)} plans in {took:.0f} s; predicted by {errors[0]:+.1%} to {errors[-1]:+.1%}; with {free} free {row['over'][free]} of "
+            f"{name} on {device}: {len(rows)} plans in {took:.0f} s; predicted by "
+            f"{errors[0]:+.1%} to {errors[-1]:+.1%}; with {free} free {row['over'][free]} of "
             f"{row['tried'][free]} are over the budget, with --verify {row['over_verified']}",
             flush=True,
         )
