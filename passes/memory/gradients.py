@@ -7,6 +7,7 @@ two, since JAX does not know that they are one.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ...ir.registry import keeps, lookup
 from .drafts import Body, Draft
@@ -77,7 +78,7 @@ def _unit(body: Body, layouts: Layouts) -> Unit:
 
 def _settled(body: Body, draft: Draft, layouts: Layouts) -> Node:
     node = draft.node
-    flows = {"differentiated": draft.reached, "invariant": not draft.varies}
+    flows: dict[str, Any] = {"differentiated": draft.reached, "invariant": not draft.varies}
     last = node.id + max(1, len(draft.op.results)) if draft.op is not None else 0
     group = body.nodes[node.id : last] if node.first == node.id else []
     if draft.op is None or not any(d.reached for d in group):

@@ -16,25 +16,13 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from ...ir.core import (
-    Dim,
-    Instance,
-    Module,
-    Op,
-    Region,
-    Type,
-    Value,
-    Variant,
-    join,
-    leading,
-    walk,
-)  # fmt: skip
+from ...ir.core import Dim, Instance, Module, Op, Type, Value, Variant, join, leading
 from ...ir.diagnostics import Diagnostic, InputError
-from ...ir.facts import known_values
 from ...ir.placement import value_rules, variable_rules
 from ...ir.plan import Plan
 from ...ir.registry import lookup
-from ...ir.signature import callee, carried
+from ...ir.signature import callee
+from .bodies import Frame, Inside, entering, what_runs
 from .drafts import Body, Draft
 from .gradients import finished
 from .layouts import Layouts, Spread, as_seen, axes_of
@@ -116,67 +104,6 @@ class _Facts:
         return found
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """A body that is being inlined.
-
-    Attributes:
-        known: its values by id.
-        names: for values by id, the nodes that they are.
-        mapped: values of which every copy side by side has its own.
-        spread: how values lie along the mesh: as they are constrained, and what is between follows
-            from what it is made of.
-        copies: how many copies lie side by side on one device.
-        params: of how many of them there are parameters; steps that are taken together share one.
-    """
-
-    instance: Instance
-    known: dict[int, Value]
-    names: dict[int, int] = field(default_factory=dict)
-    mapped: set[int] = field(default_factory=set)
-    spread: dict[int, Spread] = field(default_factory=dict)
-    copies: int = 1
-    params: int = 1
-
-
-def _frame(instance: Instance, variant: Variant, copies: int = 1, params: int = 1) -> _Frame:
-    known = known_values(variant.inputs, variant.ops)
-    return _Frame(instance, known, copies=copies, params=params)
-
-
-@dataclass(frozen=True)
-class _Inside:
-    """What a loop or a call runs, as it is seen from around it.
-
-    Attributes:
-        along: how often it runs.
-        values: its arguments.
-        operands: values around it that it reads.
-        given: for each argument the value around it, None for the number of a step.
-        links: by the position of a result, that of the argument which it becomes.
-        dealt: positions of arguments of which each run gets its own.
-        results: what it gives, as values inside.
-        dims: for dims inside those around it, and `back` the other way; None: the same.
-        together: steps that are taken at once.
-        called: the instance and the variant, of all but a scan.
-    """
-
-    kind: str
-    path: str
-    along: int
-    values: tuple[Value, ...]
-    operands: tuple[int, ...]
-    given: tuple[int | None, ...]
-    links: Mapping[int, int]
-    dealt: frozenset[int]
-    results: tuple[int, ...]
-    ops: tuple[Op, ...]
-    dims: Mapping[Dim, Dim] | None = None
-    back: Mapping[Dim, Dim] | None = None
-    together: int = 1
-    called: tuple[Instance, Variant] | None = None
-
-
 class _Builder:
     def __init__(self, facts: _Facts, apart: frozenset[str]):
         self.facts, self.apart = facts, apart
@@ -189,7 +116,7 @@ class _Builder:
         variant = root.variants[0]
         body = Body("", "entry")
         self.bodies.append(body)
-        frame = _frame(root, variant)
+        frame = entering(root, variant)
         for value in variant.inputs:
             frame.spread[value.id] = self.layouts.ruled(root.path, value)
             given = frame.spread[value.id]
@@ -223,7 +150,7 @@ class _Builder:
         flows = tangent and value.type.kind == "float"
         return self.add(body, Draft(node, tangent=flows, varies=varies))
 
-    def ops(self, body: Body, frame: _Frame, ops: Iterable[Op]) -> None:
+    def ops(self, body: Body, frame: Frame, ops: Iterable[Op]) -> None:
         for op in ops:
             if op.name in ("param", "state"):
                 frame.names[op.result.id] = self.variable(body, frame, op)
@@ -244,10 +171,10 @@ class _Builder:
     def stand_for(
         self,
         body: Body,
-        frame: _Frame,
+        frame: Frame,
         op: Op,
         ids: Iterable[int],
-        inner: _Frame,
+        inner: Frame,
         dims: Mapping[Dim, Dim] | None = None,
     ) -> None:
         """Let values of an inner frame be an op's results, which have keys of their own.
@@ -266,7 +193,7 @@ class _Builder:
                 also = (*draft.node.also, key) if draft.node.key else ()
                 draft.node = replace(draft.node, key=draft.node.key or key, also=also)
 
-    def variable(self, body: Body, frame: _Frame, op: Op) -> int:
+    def variable(self, body: Body, frame: Frame, op: Op) -> int:
         path = join(frame.instance.path, op["child"]) if op["child"] else frame.instance.path
         key = join(path, op["name"])
         type_ = op.result.type
@@ -300,7 +227,7 @@ class _Builder:
         body.variables[key, op.name] = id
         return id
 
-    def plain(self, body: Body, frame: _Frame, op: Op) -> None:
+    def plain(self, body: Body, frame: Frame, op: Op) -> None:
         """An op that computes something."""
         definition, path = lookup(op.name), frame.instance.path
         operands = tuple(frame.names[i] for i in op.operands)
@@ -349,21 +276,21 @@ class _Builder:
             if mapped:
                 frame.mapped.add(value.id)
 
-    def stands_apart(self, frame: _Frame, op: Op) -> bool:
+    def stands_apart(self, frame: Frame, op: Op) -> bool:
         """Whether a call is a unit of its own."""
         if op.name not in ("call", "each"):
             return False
         return op.get("keeps") is not None or join(frame.instance.path, op["child"]) in self.apart
 
-    def called(self, frame: _Frame, op: Op, instance: Instance, variant: Variant) -> _Frame:
+    def called(self, frame: Frame, op: Op, instance: Instance, variant: Variant) -> Frame:
         """The frame of what an op calls, with copies side by side."""
         count = 1
         if op.name == "each":
             spread = self.layouts.parts(op.get("spread", ()))
             count = -(-op["along"].size.evaluate(self.sizes) // spread)
-        return _frame(instance, variant, frame.copies * count, frame.params * count)
+        return entering(instance, variant, frame.copies * count, frame.params * count)
 
-    def call(self, body: Body, frame: _Frame, op: Op) -> None:
+    def call(self, body: Body, frame: Frame, op: Op) -> None:
         """A call, or copies side by side, inlined."""
         child, variant, dims = callee(self.module, frame.instance, op)
         back = {outer: inner for inner, outer in dims.items()}
@@ -378,9 +305,9 @@ class _Builder:
 
     # Units.
 
-    def unit(self, body: Body, frame: _Frame, op: Op) -> None:
+    def unit(self, body: Body, frame: Frame, op: Op) -> None:
         """A loop, or a call that stands apart: one node here for each result, and a unit."""
-        inside = self.inside(frame, op)
+        inside = what_runs(self.module, self.sizes, frame, op)
         outer = [body.nodes[frame.names[i]] if i is not None else None for i in inside.given]
         tangents = [draft is not None and draft.tangent for draft in outer]
         spreads = [
@@ -427,45 +354,16 @@ class _Builder:
             if frame.copies > 1:
                 frame.mapped.add(value.id)
 
-    def inside(self, frame: _Frame, op: Op) -> _Inside:
-        """What a loop or a call runs."""
-        if op.name == "scan":
-            (region,) = op.regions
-            around = tuple(i for i in _read_around(region) if i in frame.names)
-            operands = (*op.operands, *around)
-            along, together = op["along"].size.evaluate(self.sizes), 1
-            if parts := op.get("parts"):
-                together = -(-along // parts)
-                along = -(-along // together)
-            sliced = len(op.operands) - op["carry"]
-            return _Inside(
-                "scan", frame.instance.path, along,
-                (*region.arguments, *(frame.known[i] for i in around)),
-                operands, (None, *operands),  # the step's number is first
-                {j: 1 + sliced + j for j in range(op["carry"])}, frozenset(range(1 + sliced)),
-                region.results, region.ops, together=together,
-            )  # fmt: skip
-        child, variant, dims = callee(self.module, frame.instance, op)
-        repeat = op.name == "repeat"
-        return _Inside(
-            "repeat" if repeat else "call", child.path,
-            op["along"].size.evaluate(self.sizes) if repeat else 1,
-            variant.inputs, op.operands, op.operands, carried(op),
-            frozenset(op["dealt"] if repeat else ()),
-            tuple(r.value for r in variant.results), variant.ops,
-            dims, {outer: inner for inner, outer in dims.items()}, called=(child, variant),
-        )  # fmt: skip
-
     def entered(
         self,
         unit: Body,
-        frame: _Frame,
+        frame: Frame,
         op: Op,
-        inside: _Inside,
+        inside: Inside,
         outer: list[Draft | None],
         tangents: list[bool],
         spreads: list[Spread],
-    ) -> _Frame:
+    ) -> Frame:
         """The frame of a unit, with what it is given."""
         if inside.called is not None:
             inner = self.called(frame, op, *inside.called)
@@ -503,20 +401,6 @@ def _renamed(op: Op) -> dict[Dim, Dim]:
     ((left, right),) = op["arrows"]
     renamed = dict(zip(left, right, strict=True))
     return {**{d: d for d in op.result.type.dims}, **renamed}
-
-
-def _read_around(region: Region) -> tuple[int, ...]:
-    """The values that a region reads of the bodies around it."""
-    own = {v.id for v in region.arguments}
-    found: dict[int, None] = {}
-    for op in walk(region.ops):
-        own.update(r.id for r in op.results)
-        own.update(a.id for r in op.regions for a in r.arguments)
-    for op in walk(region.ops):
-        reads = (*op.operands, *(i for r in op.regions for i in r.results))
-        found.update(dict.fromkeys(i for i in reads if i not in own))
-    found.update(dict.fromkeys(i for i in region.results if i not in own))
-    return tuple(found)
 
 
 def _place(op: Op) -> str:
