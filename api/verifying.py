@@ -100,7 +100,7 @@ def measured(question: Question, plans: Sequence[Plan], target: str = "cpu") -> 
 
 def as_accelerators(question: Question) -> bool:
     """Whether XLA for the CPU stands for that of a device that is none, and has its schedule."""
-    return question.device.name != "cpu"
+    return not question.device.cpu
 
 
 def job(question: Question, plan: Plan) -> Job:

@@ -10,6 +10,7 @@ bfloat16 on TPUs, TF32 on GPUs. A table in TOML adds a device of one's own:
     peak = { bfloat16 = 165e12, float32 = 82e12 }
     host_link = 32e9               # bytes/s, one way
     interconnect = 32e9            # bytes/s, one way
+    cpu = false                    # whether it is a processor, and no accelerator
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Hardware:
         host_link: bytes a second to the memory of its host, one way; 0 where there is no other.
         interconnect: bytes a second to other devices, all links together, one way.
         source: where the figures are from.
+        cpu: whether it is the processor itself, for which XLA schedules for speed, not for memory.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Hardware:
     host_link: float = 0.0
     interconnect: float = 0.0
     source: str = ""
+    cpu: bool = False
 
     def flops(self, dtype: str) -> float:
         """Operations a second in a dtype; those it does not list go at the rate of float32."""
@@ -79,7 +82,7 @@ TABLE: dict[str, Hardware] = {
         _device("b200", 180 * 10**9, 2250, 1100, 8000, 64, 900, _B200),
         Hardware(
             "cpu", 16 * GIB, (("float32", 100e9),), 20e9, 0.0, 10e9,
-            "an order of magnitude for a few cores; measure and write a table of your own",
+            "an order of magnitude for a few cores; measure and write a table of your own", True,
         ),
     )
 }  # fmt: skip
@@ -160,6 +163,8 @@ def _read(path: Path, place: Span | None) -> Hardware:
         least = 1 if name in ("memory", "bandwidth") else 0
         if not is_number(table.get(name, 0), least):
             raise bad(f"{name} must be a number of bytes" + (" above 0" if least else ""))
+    if not isinstance(table.get("cpu", False), bool):
+        raise bad("cpu must be true or false")
     peak = table.get("peak")
     if not isinstance(peak, dict):
         peak = {}

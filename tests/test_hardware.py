@@ -25,6 +25,9 @@ def test_a_device_of_ones_own(tmp_path):
     file.write_text("memory = 25e9\nbandwidth = 1e12\npeak = { float32 = 8e13 }\n")
     found = hardware(str(file))
     assert (found.name, found.memory, found.flops("bfloat16")) == ("card", 25 * 10**9, 8e13)
+    assert not found.cpu and hardware("cpu").cpu
+    file.write_text(file.read_text() + "cpu = true\n")
+    assert hardware(str(file)).cpu
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,7 @@ def test_a_device_of_ones_own(tmp_path):
         ("memory = 1e9\nbandwidth = 1e9\npeak.float32 = true", "peak must give"),
         ("name = 3", "name must be a text"),
         ("source = 3", "source must be a text"),
+        ('cpu = "yes"', "cpu must be true or false"),
     ],
 )
 def test_a_file_that_describes_none(tmp_path, text, message):

@@ -21,9 +21,10 @@ from .advice import enough
 from .decisions import size_text, with_decisions
 from .pool import Block, Option, Pool, worth
 
-MARGIN, WIDE_MARGIN = 0.12, 0.2
+MARGIN, WIDE_MARGIN, WIDEST_MARGIN = 0.12, 0.2, 0.5
 """Of the budget, left free where nothing is compiled; the second where layers have loops inside or
-are called one by one, of which the model of memory knows less (`docs/remat.md` says how much)."""
+are called one by one, of which the model of memory knows less, and the third for these on CPUs,
+where XLA schedules for speed (`docs/remat.md` says how much that takes)."""
 
 STRIDE = 1.4
 """By how much two numbers of microbatches that are tried differ at least."""
@@ -174,7 +175,7 @@ class _Search:
         """Whether there is a plan that fits."""
         for parts in self.parts(plan):
             for pool in self.pools(replace(plan, microbatches=parts)):
-                room = room_of(self.budget, margin(pool.module), self.short)
+                room = room_of(self.budget, margin(pool.module, self.device), self.short)
                 if pool.floor <= room and any(o.peak <= room for o in pool.options()):
                     return True
         return False
@@ -203,11 +204,13 @@ def _variants(apply: Apply, plan: Plan, cuts: Collection[str]) -> Iterable[Plan]
             yield replace(cut, groups=groups)
 
 
-def margin(module: Module) -> float:
+def margin(module: Module, device: Hardware) -> float:
     """What is left free of a budget where nothing is compiled."""
     ops = [op for _, _, op in module.walk()]
     regular = any(op.name == "repeat" for op in ops) and not any(map(_is_loop, ops))
-    return MARGIN if regular else WIDE_MARGIN
+    if regular:
+        return MARGIN
+    return WIDEST_MARGIN if device.cpu else WIDE_MARGIN
 
 
 def _better(a: Planned, b: Planned) -> Planned:
@@ -257,7 +260,7 @@ def _more(parts: int, rows: int) -> Iterable[int]:
 def _best(pool: Pool, shortest: float, budget: int, short: int | None) -> Planned:
     """The best of a pool, or what takes the least memory."""
     options = worth(pool.options())
-    free = margin(pool.module)
+    free = margin(pool.module, pool.device)
     room = room_of(budget, free, short)
     fitting = [o for o in options if o.peak <= room]
     chosen = min(fitting, key=lambda o: (o.again, o.peak)) if fitting else options[0]

@@ -27,7 +27,7 @@ def given(
     module = apply(plan)
     graph = build(module, plan, training.frozen)
     report = predict(module, plan, training, device, graph=graph)
-    free = margin(module)
+    free = margin(module, device)
     bare, again = (s * plan.microbatches for s in _seconds(graph, device))
     whole = in_microbatches(bare, report, plan, device)
     chosen = Option("", (), again, report.peak)

@@ -8,6 +8,7 @@ import netwright as nw
 import pytest
 from netwright import driver, planning
 from netwright.compiled import peaks
+from netwright.ir.hardware import hardware
 from netwright.ir.plan import Decision, Plan
 from netwright.passes.memory.graph import build
 from netwright.passes.memory.model import predict
@@ -51,13 +52,29 @@ def test_a_budget_below_keeping_everything_has_a_plan(name):
     asked = planning.of_model(GALLERY / f"{name}.nw", MODELS[name], "80GB")
     plain = driver.compile_module(asked.module, asked.plan)
     everything = predict(plain, asked.plan, asked.training).peak
-    planned = replace(asked, budget=int(0.9 * everything / (1 - margin(plain))), batch=0).answer()
+    planned = replace(
+        asked, budget=int(0.9 * everything / (1 - margin(plain, asked.device))), batch=0
+    ).answer()
     assert planned.fits and planned.chosen.again > 0
     assert planned.chosen.peak == planned.report.peak
     assert planned.report.peak <= 0.9 * everything
     done = driver.compile_module(asked.module, planned.plan)
     said = predict(done, planned.plan, asked.training).peak  # the same of the module as emitted
     assert said == pytest.approx(planned.report.peak, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "accelerator", "cpu"),
+    [
+        ("gpt2", {"L": 2, "D": 32, "G": 2, "V": 64, "B": 2, "S": 16}, 0.12, 0.12),
+        ("lstm_lm", MODELS["lstm_lm"], 0.2, 0.5),
+    ],
+)
+def test_more_stays_free_where_less_is_known(name, sizes, accelerator, cpu):
+    """Loops that layers have of their own, and on CPUs how XLA schedules these."""
+    asked = planning.of_model(GALLERY / f"{name}.nw", sizes, "80GB")
+    module = driver.compile_module(asked.module, asked.plan)
+    assert [margin(module, hardware(d)) for d in ("h100", "cpu")] == [accelerator, cpu]
 
 
 @pytest.mark.slow
