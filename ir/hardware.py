@@ -159,12 +159,12 @@ def _read(path: Path, place: Span | None) -> Hardware:
     for name in ("name", "source"):
         if not isinstance(table[name], str):
             raise bad(f'{name} must be a text, such as "my-card"')
+    if not isinstance(table.get("cpu", False), bool):
+        raise bad("cpu must be true or false")
     for name in ("memory", "bandwidth", "host_link", "interconnect"):
         least = 1 if name in ("memory", "bandwidth") else 0
         if not is_number(table.get(name, 0), least):
             raise bad(f"{name} must be a number of bytes" + (" above 0" if least else ""))
-    if not isinstance(table.get("cpu", False), bool):
-        raise bad("cpu must be true or false")
     peak = table.get("peak")
     if not isinstance(peak, dict):
         peak = {}
