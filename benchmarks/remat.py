@@ -8,9 +8,9 @@ microbatches and of all that may be chosen, check that more memory never means m
 no policy that fits is better.
 
 With `--compile N`, every plan of small models of the gallery is compiled, once, for an accelerator
-that the CPU stands in for and for the CPU itself; N budgets drawn between the least peak and the
-largest tell how many plans exceed them when nothing is looked at but the prediction, with several
-margins, and with `--verify`. The result is a file of its own.
+that the CPU stands in for and for the CPU itself; N budgets, drawn from the least peak to a tenth
+above what the largest needs with the margin, tell how many plans exceed them when nothing is looked
+at but the prediction, with several margins, and with `--verify`. The result is a file of its own.
 
     python benchmarks/remat.py [--budgets 200] [--compile 0 [--models NAME...]] [--seed 1]
 """
@@ -201,6 +201,7 @@ def budgets(count: int, seed: int, planned, plans: dict, peaks: dict) -> dict:
     """How many of random budgets are exceeded."""
     rng = random.Random(seed)
     low, high = min(o.peak for o in plans), max(o.peak for o in plans)
+    high /= 1 - planned.margin
     rooms = [int(rng.uniform(low, 1.1 * high)) for _ in range(count)]
     over = dict.fromkeys(MARGINS, 0)
     tried = dict.fromkeys(MARGINS, 0)
