@@ -131,7 +131,10 @@ class Table(Rows):
             if base is not None:
                 if base not in texts:
                     texts[base] = self._texts(table, base)
+                if role == "":
                     self._check_ids(table, field, base, texts[base].flat, texts[base].rows())
+                elif role == "_count":
+                    self._check_ids(table, field, base, np.diff(texts[base].starts))
                 found[field] = _Text(texts[base], role)
             elif isinstance(column, str) and self._kinds.get(column) == "category":
                 ids = table.ids(column, self.categories[column])

@@ -11,6 +11,7 @@ import netwright as nw
 import numpy as np
 import pytest
 from netwright.ir.recipe_data import KINDS
+from netwright.runtime.errors import RunError
 from programs import ROOT, netwright
 
 PAGE = (ROOT / "docs/data.md").read_text()
@@ -147,6 +148,8 @@ def test_every_kind_is_tried_and_on_the_page():
             "note is int[B, S] in the model, but said_c",
         ),
         ("table", ("epochs = 2.5", "epochs = 2.5\nsteps = 9"), "say the same in two ways"),
+        ("text", ("V = 300", "V = 110"), "line 1: byte 111 is outside the model's vocabulary of 1"),
+        ("arrays", ('ids = { label = "N" }', "ids = { label = 4 }"), "knows 3 ids of label, not 4"),
         ("table", ("N = 2", "N = 1"), 'line 2, column "kind": 1 is no id of'),
     ],
 )
@@ -161,6 +164,31 @@ def test_what_is_said_before_anything_runs(kind, change, said, tmp_path):
     with pytest.raises(nw.InputError) as error:
         nw.load(folder).compile()
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "kind, change, said",
+    [
+        (
+            "tokens",
+            ("V = 300", "V = 117"),
+            r"token \d+ is 119, outside the model's vocabulary of 117",
+        ),
+        ("arrays", ("N = 3", "N = 2"), "row 2 of 'label' in .*/label.npy|a holds 2, but 'label' m"),
+        ("images", ("N = 3", "N = 2"), "has 3 classes, and the model knows 2"),
+        ("table", ("V = 256", "V = 112"), "line 2, column \"said\": 119 is no id of 'note'"),
+    ],
+)
+def test_ids_are_checked_against_the_model_where_the_recipe_has_none(kind, change, said, tmp_path):
+    folder = folder_of(kind, tmp_path)
+    recipe = (folder / "recipe.toml").read_text()
+    (folder / "recipe.toml").write_text(re.sub(r"ids = \{.*\}", "", recipe))
+    model = (folder / "model.nw").read_text()
+    nw.load(folder).compile()
+    (folder / "model.nw").write_text(model.replace(*change))
+    with pytest.raises((nw.InputError, RunError), match=said):
+        data = nw.load(folder).compile().data
+        [data.batch(step) for step in range(9)]
 
 
 def test_large_data_are_copied_only_if_asked_to(tmp_path, monkeypatch):
