@@ -150,7 +150,7 @@ def test_every_kind_is_tried_and_on_the_page():
         ("table", ("epochs = 2.5", "epochs = 2.5\nsteps = 9"), "say the same in two ways"),
         ("text", ("V = 300", "V = 110"), "line 1: byte 111 is outside the model's vocabulary of 1"),
         ("arrays", ('ids = { label = "N" }', "ids = { label = 4 }"), "knows 3 ids of label, not 4"),
-        ("table", ("N = 2", "N = 1"), 'line 2, column "kind": 1 is no id of'),
+        ("table", ("N = 2", "N = 1"), "column \"kind\": 'b' is one category too many"),
     ],
 )
 def test_what_is_said_before_anything_runs(kind, change, said, tmp_path):
