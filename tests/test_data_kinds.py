@@ -191,6 +191,31 @@ def test_ids_are_checked_against_the_model_where_the_recipe_has_none(kind, chang
         [data.batch(step) for step in range(9)]
 
 
+@pytest.mark.parametrize(
+    "kind, change, said, key",
+    [
+        ("images", ('"data/held"', '"data/a/x"'), "a/x has the classes none; in ", "held_out"),
+        ("images", ('"data/held"', '"data/empty"'), "there is no image in ", "held_out"),
+        ("images", ('"data/held"', "9"), "held_out = 9 asks for 9 of 9", "held_out"),
+        ("images", ('"data/a"', '"data/empty"'), "there is no image in ", "file"),
+        ("arrays", ('"data/held"', '"data/empty"'), "empty has no array 'image'", "held_out"),
+        ("tokens", ('"data/held"', '"data/few"'), "few is too short: its part held", "held_out"),
+        ("table", ("held_out = 3", 'held_out = "data/few"'), "few is empty", "held_out"),
+    ],
+)
+def test_errors_point_at_the_key_that_is_wrong(kind, change, said, key, tmp_path):
+    folder = folder_of(kind, tmp_path)
+    (folder / "data/empty").mkdir()
+    (folder / "data/few").write_text("")
+    recipe = (folder / "recipe.toml").read_text().replace(*change)
+    recipe = re.sub(r"split.*\n", "", recipe)
+    (folder / "recipe.toml").write_text(recipe)
+    line = next(n for n, row in enumerate(recipe.split("\n"), 1) if row.startswith(f"{key} ="))
+    with pytest.raises(nw.InputError, match=re.escape(said)) as error:
+        nw.load(folder).compile()
+    assert f"recipe.toml:{line}:" in str(error.value)
+
+
 def test_large_data_are_copied_only_if_asked_to(tmp_path, monkeypatch):
     monkeypatch.setattr("netwright.datafiles.MUCH", 100)
     folder = folder_of("arrays", tmp_path)
