@@ -82,7 +82,7 @@ class OpenRun:
         )
         if first:  # checkpoints of format 1 have no position
             self.stream.set_state(start.about.get("data", {}).get("position", {"step": first}))
-        self.saver = Saver(run / CHECKPOINTS, job.kept)
+        self.saver = Saver(run / CHECKPOINTS, job.kept, log.evaluations)
         self.evaluator = Evaluator(program)
 
     def save(self, state: TrainState, evaluation: dict[str, float] | None, last: bool) -> None:

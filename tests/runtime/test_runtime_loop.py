@@ -247,6 +247,31 @@ def test_early_stopping_and_the_best_are_part_of_the_checkpoint(job, tmp_path, c
         train(unknown, tmp_path / "other")
 
 
+def test_an_evaluation_that_is_made_up_for_counts_among_the_best(job, tmp_path, monkeypatch):
+    """Stopped between the best checkpoint and the end of its evaluation, and stopped once more."""
+    worse = dataclasses.replace(
+        job, optimizer=lambda: optax.sgd(-20.0), evaluate_every=2, checkpoint_every=2, steps=4,
+        keep=Keep(last=1, best=1),
+    )  # fmt: skip
+    run = tmp_path / "run"
+    stopping = []
+
+    def interrupted(self, *arguments):
+        stopping.append(True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "__call__", interrupted)
+        train(worse, run, stopped=lambda: bool(stopping))
+    assert list(steps(run / "checkpoints")) == [2]
+    manifest = (run / "checkpoints/step-00000002/manifest.json").read_bytes()
+    train(worse, run, resume=True, stopped=After(5))  # in step 3
+    train(worse, run, resume=True)
+    assert list(steps(run / "checkpoints")) == [2, 4]
+    assert (run / "checkpoints/step-00000002/manifest.json").read_bytes() == manifest
+    losses = {r["step"]: r["loss"] for r in rows(run) if r.get("split") == "held_out"}
+    assert losses[2] < losses[4]
+
+
 def test_how_it_goes_on_after_its_end(job, tmp_path, capsys):
     """Where the schedule has ended, further steps would change nothing; patience is a setting."""
 
