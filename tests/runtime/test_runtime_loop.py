@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -173,6 +174,24 @@ def test_other_data_or_another_optimizer(job, text, tmp_path, capsys):
     sgd = dataclasses.replace(job, optimizer=lambda: optax.sgd(0.1))
     with pytest.raises(RunError, match=r"opt_state.*: the checkpoint has it, the program does not"):
         train(sgd, tmp_path / "run", resume=True)
+    with pytest.raises(RunError, match=r"with these parameters:\n.* --init-from .*/run$"):
+        train(sgd, tmp_path / "run", resume=True, allow=["model"])
+
+
+def test_a_model_of_other_shapes(job, tmp_path):
+    train(job, tmp_path / "run", steps=2)
+
+    def init_params(key):
+        return {**job.model.init_params(key), "wider": np.zeros(3, np.float32)}
+
+    model = types.SimpleNamespace(**{**vars(job.model), "init_params": init_params})
+    wider = dataclasses.replace(job, model=model)
+    names = " ".join(
+        f"--init-only {name}" for name in sorted(job.model.init_params(jax.random.key(0)))
+    )
+    told = rf"  params.wider: the program has it, .*\n(.*\n)*.* that still fit:\n.*/run {names}$"
+    with pytest.raises(RunError, match=told):
+        train(wider, tmp_path / "run", resume=True, allow=["model"])
 
 
 def test_a_loss_that_is_not_finite(job, tmp_path, capsys):
