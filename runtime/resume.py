@@ -13,9 +13,11 @@ from . import commit, initial
 from .checkpoint import steps
 from .errors import RunError
 from .facts import changes, refuse
+from .finite import named
 from .job import Job
 from .progress import Plain
 from .restore import OtherState, newest
+from .retention import newest_finite, not_finite
 from .state import TrainState
 from .step import Program
 
@@ -81,6 +83,13 @@ def begin(
     for lines in found.values():
         for line in lines:
             show.warn(f"{line}: it will not go on as it would have.")
+    if bad := not_finite(about):
+        last = newest_finite(folder)
+        advice = f"\nTo go on from step {last}, move the later ones out of {folder}."
+        show.warn(
+            f"the parameters of step {int(state.step)} are not finite, {named(bad)}: its steps will"
+            f" be skipped.{advice if last is not None else ''}"
+        )
     show.note(f"resuming at step {int(state.step)}")
     return Start(state, about)
 

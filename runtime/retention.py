@@ -38,13 +38,16 @@ class Keep:
 def superfluous(
     folder: Path, keep: Keep, evaluations: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
 ) -> list[Path]:
-    """The checkpoints that nothing asks for, oldest first. The newest is never among them.
+    """The checkpoints that nothing asks for, oldest first. Never among them are the newest, and the
+    newest whose parameters are finite.
 
     evaluations: by step, those that may have been made after their checkpoint, which then does not
                  know of them
     """
     found = steps(folder)
     kept = set(list(found)[-keep.last :])
+    last = newest_finite(folder)
+    kept |= set() if last is None else {last}
     kept |= {step for step, path in found.items() if (path / PINNED).exists()}
     if keep.every:
         kept |= {step for step in found if step % keep.every == 0}
@@ -55,6 +58,24 @@ def superfluous(
         ranked = sorted((score, step) for step, score in scores.items() if score is not None)
         kept |= {step for _, step in ranked[: keep.best]}
     return [path for step, path in found.items() if step not in kept]
+
+
+def not_finite(about: Mapping[str, Any]) -> list[str]:
+    """The trained parameters that a checkpoint says are not finite."""
+    found = about.get("not_finite")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def newest_finite(folder: Path) -> int | None:
+    """The step of the newest checkpoint that does not say of its parameters that they are not
+    finite; None if there is none."""
+    for step, path in reversed(steps(folder).items()):
+        try:
+            if not not_finite(open_checkpoint(path).manifest.about):
+                return step
+        except (Broken, RunError):
+            continue
+    return None
 
 
 def _score(path: Path, keep: Keep, later: Mapping[str, Any]) -> float | None:

@@ -17,9 +17,11 @@ from netwright.runtime import Keep, RunError, commit, data, tensors
 from netwright.runtime.checkpoint import open_checkpoint, steps
 from netwright.runtime.cli import main
 from netwright.runtime.evaluate import Evaluator
+from netwright.runtime.finite import Finite
 from netwright.runtime.log import Log
 from netwright.runtime.loop import train
 from netwright.runtime.open_run import OpenRun
+from netwright.runtime.state import leaves_by_path
 from netwright.runtime.step import build
 from runtime_helpers import adam, rows, tensors_of, without_times
 
@@ -216,13 +218,75 @@ def test_a_number_of_the_optimizer_that_goes_bad_alone(job, tmp_path, capsys):
     assert "step 1 is skipped" in printed and "number of its own state went bad" in printed
 
 
-def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path):
-    wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=60)
-    told = r"50 steps in a row .* at step 51: .*\n.*learning_rate.*may help\.$"
-    for every, more in ((0, ""), (3, r"\nThe checkpoint of step 4[258] is whole\.$")):
+def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("netwright.runtime.bad_step.look", lambda *_: [])  # tested elsewhere
+    nothing = optax.stateless(lambda updates, _: jax.tree.map(lambda u: u * 1e-9, updates))
+    estimate = optax.GradientTransformation(
+        lambda params: jax.numpy.float32(1), lambda updates, state, _: (updates, state * np.nan)
+    )
+    wild = dataclasses.replace(job, optimizer=lambda: optax.chain(nothing, estimate), steps=60)
+    told = r"50 steps in a row .* at step 50: the gradients .*\n.*learning_rate.*may help\."
+    for every, more in ((0, "$"), (3, r"\nThe checkpoint of step 4[258] is whole\.$")):
         wild = dataclasses.replace(wild, checkpoint_every=every)
-        with pytest.raises(RunError, match=told[: -1 if more else None] + more):
+        with pytest.raises(RunError, match=told + more):
             train(wild, tmp_path / f"run-{every}")
+
+
+def overflowing(step):
+    """An optimizer whose updates are infinite from a step on, of finite gradients."""
+    return lambda: optax.sgd(lambda count: jax.numpy.where(count < step - 1, 0.1, math.inf))
+
+
+def test_parameters_that_an_update_makes_infinite(job, tmp_path, capsys):
+    """The last finite checkpoint stays, those behind it say what they are, and all is told."""
+    run = tmp_path / "run"
+    names = _names(job)
+    first = f"{names[0]} and {len(names) - 1} more"
+    wild = dataclasses.replace(
+        job, optimizer=overflowing(8), steps=70, checkpoint_every=3, keep=2, evaluate_every=0
+    )
+    train(wild, run, steps=15)
+    printed = capsys.readouterr().out
+    assert f"warning: step 9: the parameters themselves are not finite, {first}: an" in printed
+    assert printed.count("themselves are not finite") == 1
+    kept = steps(run / "checkpoints")
+    assert list(kept) == [6, 12, 15]
+    about = {step: open_checkpoint(path).manifest.about for step, path in kept.items()}
+    assert "not_finite" not in about[6] and about[12]["not_finite"] == names
+    told = (
+        rf"50 steps in a row were skipped, the last at step 65: the parameters themselves .*"
+        rf" {first}, so.*\n.*of finite gradients: .*\n.*\nThe checkpoint of step 6 is whole; to go"
+        rf" on from it, move the later ones out of .*/checkpoints\.$"
+    )
+    with pytest.raises(RunError, match=told):
+        train(wild, run, resume=True)
+    printed = capsys.readouterr().out
+    assert f"the parameters of step 15 are not finite, {first}: its steps will" in printed
+    assert "To go on from step 6, move the later ones out of" in printed
+    assert min(steps(run / "checkpoints")) == 6
+    for path in steps(run / "checkpoints").values():
+        if path.name != "step-00000006":
+            shutil.rmtree(path)
+    tame = dataclasses.replace(wild, optimizer=lambda: optax.sgd(lambda count: 0.1))
+    assert train(tame, run, resume=True, steps=9).step == 9
+    assert open_checkpoint(steps(run / "checkpoints")[9]).manifest.about.get("not_finite") is None
+
+
+def test_no_checkpoint_with_finite_parameters(job, tmp_path):
+    wild = dataclasses.replace(job, optimizer=overflowing(1), steps=60, checkpoint_every=3)
+    told = r"step 51: the parameters themselves (.*\n)*None of the checkpoints in .* finite param"
+    with pytest.raises(RunError, match=told):
+        train(wild, tmp_path / "run")
+    frozen = dataclasses.replace(
+        job, optimizer=overflowing(1), steps=3,
+        settings=dataclasses.replace(job.settings, frozen=tuple(_names(job)[1:])),
+    )  # fmt: skip
+    state = train(frozen, tmp_path / "frozen").state
+    assert Finite(frozen.build(), frozen.settings.frozen)(state) == _names(job)[:1]
+
+
+def _names(job):
+    return [".".join(p) for p in leaves_by_path(job.model.init_params(jax.random.key(0)))]
 
 
 def test_jobs_are_checked(job):
