@@ -58,6 +58,19 @@ def _inside(path: Path) -> Iterator[Path]:
             yield inner
 
 
+def _opens_alone(recipe: Recipe, inputs: Sequence[Input]) -> bool:
+    """Whether the data can be read with nothing held out: if so, it is that which is wrong."""
+    from .backend.batches import batches
+    from .runtime import RunError, data
+
+    alone = replace(recipe, data=replace(recipe.data, held_out=0))
+    try:
+        batches(alone, inputs).open(data)
+    except RunError:
+        return False
+    return True
+
+
 def counted(recipe: Recipe, inputs: Sequence[Input], diagnostics: Diagnostics) -> Recipe:
     """The recipe with steps in the place of epochs, for which its data are read.
 
@@ -74,7 +87,8 @@ def counted(recipe: Recipe, inputs: Sequence[Input], diagnostics: Diagnostics) -
         try:
             examples = batches(recipe, inputs).open(data).examples
         except RunError as error:
-            diagnostics.error("recipe-data", str(error), recipe.place("data.file"))
+            key = "held_out" if _opens_alone(recipe, inputs) else "file"
+            diagnostics.error("recipe-data", str(error), recipe.place(f"data.{key}"))
             diagnostics.raise_errors()
     else:
         diagnostics.error(

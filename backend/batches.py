@@ -202,7 +202,8 @@ def _of_pairs(recipe: Recipe, inputs: Sequence[Input]) -> list[tuple[str, Any]]:
         if size is not None:
             arguments.append((f"{side}_length", size))
     for side in ("source", "target"):
-        known = [i.ids for i in inputs if str(i.takes).startswith(side) and i.ids is not None]
+        roles = (side, f"{side}_in", f"{side}_out")
+        known = [i.ids for i in inputs if i.takes in roles and i.ids is not None]
         if known:
             arguments.append((f"{side}_vocabulary", min(known)))
     return arguments

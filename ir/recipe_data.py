@@ -153,7 +153,8 @@ class Data:
     )
     ids: Options = key(
         Table("inputs", Either((Whole(1), Text("the name of a dim")))),
-        "how many ids the model knows, or the dim that says so: the data are checked against it",
+        "how many ids the data may have, or the dim of the model that says so; left out, as many as"
+        " the model has where it looks them up. The data are checked against it",
         default=(),
         example='{ label = "N" }',
     )

@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .errors import RunError
@@ -29,6 +30,7 @@ class Unlogged:
     """Takes the rows of a process that trains with others, of whom the first writes the log."""
 
     lost: Sequence[Mapping[str, Any]] = ()
+    evaluations: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
 
     def write(self, **row: Any) -> None:
         """Nothing."""
@@ -46,8 +48,9 @@ class Log(Unlogged):
     So the file of a run that was stopped and resumed reads as one run: rows that a killed process
     wrote after its last checkpoint, and a line it left half written, are written anew.
 
-    lost:  the rows dropped
-    board: takes each row too, if there is one
+    lost:        the rows dropped
+    evaluations: step -> the row of its evaluation, of those that are there
+    board:       takes each row too, if there is one
     """
 
     def __init__(self, path: Path, step: int = 0, board: TensorBoard | None = None):
@@ -55,6 +58,9 @@ class Log(Unlogged):
         found = read(path) if path.exists() else []
         kept = [row for row in found if row["step"] <= step]
         self.lost = [row for row in found if row["step"] > step]
+        self.evaluations: dict[int, Mapping[str, Any]] = {}
+        for row in kept:
+            self._see(row)
         temporary = path.with_name(f".{path.name}")
         with temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in kept)
@@ -68,11 +74,16 @@ class Log(Unlogged):
         On a full disk the row waits for the next one, or for `sync`.
         """
         row = plain(row)
+        self._see(row)
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         with contextlib.suppress(OSError):
             self._file.flush()
         if self._board is not None:
             self._board.write(row)
+
+    def _see(self, row: Mapping[str, Any]) -> None:
+        if row.get("split") == "held_out":
+            self.evaluations[row["step"]] = row
 
     def sync(self) -> None:
         """Have all rows on the disk. OSError if it does not take them."""

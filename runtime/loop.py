@@ -12,11 +12,13 @@ import jax
 from . import together
 from .best import Best
 from .checkpoint import steps as steps_in
+from .errors import RunError
 from .facts import facts
 from .job import Job
 from .open_run import OpenRun, due
 from .processes import check_mesh
 from .progress import Plain, Quiet, duration, make_progress
+from .recorder import Skipping
 from .resume import CHECKPOINTS, begin, prepare
 from .source import Source
 from .state import TrainState, count_parameters
@@ -134,6 +136,8 @@ def train(
             open_run.save(state, held_out, True)
         seconds = time.perf_counter() - began
         return Result(source, state, first, step, held_out, seconds, early)
+    except Skipping as error:
+        raise RunError(open_run.gave_up(error, state)) from None
     finally:
         open_run.close()
 

@@ -10,14 +10,17 @@ from typing import Any
 import jax
 
 from .best import Best
+from .checkpoint import steps
 from .commit import NotDeleted, NotWritten, not_written
 from .evaluate import Evaluator
+from .finite import Finite, named
 from .job import Job
 from .log import Log, Unlogged, plain
 from .prefetch import Prefetch
 from .progress import Plain, duration, figures
-from .recorder import PATIENCE, Recorder
+from .recorder import PATIENCE, Recorder, Skipping
 from .resume import CHECKPOINTS, Start
+from .retention import newest_finite
 from .saver import Saver
 from .source import Source
 from .state import TrainState
@@ -71,7 +74,6 @@ class OpenRun:
         self.recorder = Recorder(
             log,
             show,
-            saves=run / CHECKPOINTS,
             unit=(source.unit, source.units),
             examples=size,
             share=mfu_of_a_second(job, program),
@@ -82,11 +84,20 @@ class OpenRun:
         )
         if first:  # checkpoints of format 1 have no position
             self.stream.set_state(start.about.get("data", {}).get("position", {"step": first}))
-        self.saver = Saver(run / CHECKPOINTS, job.kept)
+        self.saver = Saver(run / CHECKPOINTS, job.kept, log.evaluations)
         self.evaluator = Evaluator(program)
+        self.finite, self.told = Finite(program, job.settings.frozen), False
 
     def save(self, state: TrainState, evaluation: dict[str, float] | None, last: bool) -> None:
         """Save behind the steps to come, or wait for it where there are none."""
+        bad = self.finite(state)
+        if bad and not self.told:
+            self.told = True
+            self.show.warn(
+                f"step {int(state.step)}: the parameters themselves are not finite, {named(bad)}:"
+                " an update overflowed, though its gradients did not. They are saved all the same;"
+                " the newest checkpoint before is kept too."
+            )
         try:
             self.log.sync()  # a checkpoint never knows more than the log
         except OSError as error:
@@ -102,6 +113,7 @@ class OpenRun:
             "data": {**self.about["data"], "position": self.stream.get_state()},
             "evaluation": evaluation and plain(evaluation),
             "best": self.best.about(),
+            **({"not_finite": bad} if bad else {}),
         }
         self.saver.save(state, now, wait=last)
         self.log_saves()
@@ -145,6 +157,33 @@ class OpenRun:
         self.log.write(step=step, event="diagnose", seconds=time.perf_counter() - began)
         self.recorder.cleared()
         self.recorder.restart()
+
+    def gave_up(self, why: Skipping, state: TrainState) -> str:
+        """What is said at the end of a run whose steps are all skipped."""
+        self.saver.wait()  # it may be the checkpoint that is to be named
+        bad = self.finite(state)
+        if bad:
+            told = (
+                f"{why}: the parameters themselves are not finite, {named(bad)}, so that no batch"
+                " can be.\nAn update made them so, of finite gradients: its learning rate, or what"
+                " the optimizer multiplies with, is infinite or much too large.\nA smaller"
+                " learning_rate, a longer warm-up or clip = 1.0 in [optimizer] may help."
+            )
+        else:
+            told = (
+                f"{why}: the gradients are not finite, whatever the batch.\n"
+                "A smaller learning_rate, clip = 1.0 in [optimizer], or float32 for the part that"
+                " overflows ([precision] overrides) may help."
+            )
+        folder = self.run / CHECKPOINTS
+        last, newest = newest_finite(folder), max(steps(folder), default=None)
+        if last is not None:
+            told += f"\nThe checkpoint of step {last} is whole"
+            told += f"; to go on from it, move the later ones out of {folder}" * (last != newest)
+            told += "."
+        elif newest is not None:
+            told += f"\nNone of the checkpoints in {folder} has finite parameters."
+        return told
 
     def close(self) -> None:
         """Let go of all, and wait for the checkpoint that is being written."""

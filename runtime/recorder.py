@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from .checkpoint import steps
 from .errors import RunError
 from .log import Unlogged
 from .metrics import finish
@@ -21,6 +19,13 @@ MOST_SKIPPED = 50  # steps in a row
 PATIENCE = 8
 
 
+class Skipping(RunError):
+    """So many steps in a row were skipped that training has no sense."""
+
+    def __init__(self, step: int):
+        super().__init__(f"{MOST_SKIPPED} steps in a row were skipped, the last at step {step}")
+
+
 class Recorder:
     """Writes a row for each step to the log and to the terminal.
 
@@ -28,7 +33,6 @@ class Recorder:
     waits for the log.
 
     log, show: where rows go
-    saves:     the folder of checkpoints
     unit:      what is counted in speeds, and how many of them a batch has, such as ("tokens", 2048)
     examples:  in a batch
     share:     how much of what the devices can do is done if a step takes a second; None where
@@ -44,13 +48,12 @@ class Recorder:
         log: Unlogged,
         show: Plain,
         *,
-        saves: Path,
         unit: tuple[str, int],
         examples: int,
         share: float | None = None,
         patience: int = 1,
     ):
-        self._log, self._show, self._saves, self._share = log, show, saves, share
+        self._log, self._show, self._share = log, show, share
         self._counts = {"examples": examples, unit[0]: unit[1]}
         self._pending: tuple[int, Any, Any, float] | None = None
         self._done: float | None = None  # when the pending step was seen to be done
@@ -123,14 +126,7 @@ class Recorder:
         if self._patience is not None and self._skipped >= self._patience:
             self.suspect = (step, batch, row)
         if self._skipped == MOST_SKIPPED:
-            last = max(steps(self._saves), default=None)
-            raise RunError(
-                f"{MOST_SKIPPED} steps in a row were skipped, the last at step {step}: the"
-                " gradients are not finite, whatever the batch.\n"
-                "A smaller learning_rate, clip = 1.0 in [optimizer], or float32 for the part that"
-                " overflows ([precision] overrides) may help."
-                + (f"\nThe checkpoint of step {last} is whole." if last is not None else "")
-            )
+            raise Skipping(step)
 
 
 def _ready(metrics: Any) -> bool:

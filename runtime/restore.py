@@ -23,6 +23,19 @@ from .tensors import Broken
 from .together import agreed
 
 MOST_LINES = 12  # of a comparison
+OF_MODEL = ("params", "model_state")
+
+
+class OtherState(RunError):
+    """What is stored is the state of another program.
+
+    fits: the parameters that are as the program has them, by paths, of which each stands for all
+          below it; "" for all there are
+    """
+
+    def __init__(self, message: str, fits: Sequence[str]):
+        super().__init__(message)
+        self.fits = tuple(fits)
 
 
 def restore(
@@ -45,7 +58,8 @@ def restore(
 
     Raises:
         Broken: what is stored is not what was written.
-        RunError: it is the state of another program, or `only` names no parts of one.
+        OtherState: it is the state of another program.
+        RunError: `only` names no parts of a state.
     """
     wanted = leaves_by_path(abstract)
     if part_names(only):
@@ -108,21 +122,43 @@ def _array(files: Files, leaf: Leaf, sharding: Any) -> jax.Array:
 
 
 def _compare(where: Path, stored: Mapping[Any, Leaf], wanted: Mapping[Any, Any]) -> None:
-    lines = []
-    for path in sorted(wanted.keys() | stored.keys()):
+    told: dict[tuple[str, ...], str] = {}
+    for path in sorted(wanted.keys() | stored.keys(), key=lambda p: (p[0] not in OF_MODEL, p)):
         name = ".".join(path)
         if path not in stored:
-            lines.append(f"  {name}: the program has it, the checkpoint does not")
+            told[path] = f"  {name}: the program has it, the checkpoint does not"
         elif path not in wanted:
-            lines.append(f"  {name}: the checkpoint has it, the program does not")
+            told[path] = f"  {name}: the checkpoint has it, the program does not"
         else:
             there, here = _stored_type(stored[path]), _type(wanted[path])
             if there != here:
-                lines.append(f"  {name}: {there} in the checkpoint, {here} in the program")
-    if lines:
-        raise RunError(
-            f"the checkpoint {where} is of another model or optimizer:\n" + "\n".join(_first(lines))
-        )
+                told[path] = f"  {name}: {there} in the checkpoint, {here} in the program"
+    if not told:
+        return
+    changed = [path[1:] for path in told if path[0] == "params"]
+    following = {
+        path
+        for path in told
+        if path[0] in ("opt_state", "ema") and any(path[-len(p) :] == p for p in changed)
+    }
+    lines = _first([line for path, line in told.items() if path not in following])
+    if following:
+        lines.append(f"  and {len(following)} arrays that are kept of these parameters")
+    parameters = {path[1:] for path in wanted if path[0] == "params"}
+    raise OtherState(
+        f"the checkpoint {where} is of another model or optimizer:\n" + "\n".join(lines),
+        _whole(parameters, parameters - set(changed)),
+    )
+
+
+def _whole(paths: set[tuple[str, ...]], chosen: set[tuple[str, ...]]) -> list[str]:
+    """As few paths as possible that stand for the chosen ones and for what lies below them."""
+    rest = paths - chosen
+    found = {
+        next(p[:n] for n in range(len(p) + 1) if not any(r[:n] == p[:n] for r in rest))
+        for p in chosen
+    }
+    return sorted(".".join(path) for path in found)
 
 
 def _first(lines: Sequence[str]) -> list[str]:

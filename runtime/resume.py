@@ -13,13 +13,16 @@ from . import commit, initial
 from .checkpoint import steps
 from .errors import RunError
 from .facts import changes, refuse
+from .finite import named
 from .job import Job
 from .progress import Plain
-from .restore import newest
+from .restore import OtherState, newest
+from .retention import newest_finite, not_finite
 from .state import TrainState
 from .step import Program
 
 CHECKPOINTS = "checkpoints"
+MOST_PATHS = 8  # in an advice
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,12 @@ def begin(
         if given:
             show.note(f"first values: {run / initial.NAME}")
         return Start(program.init(job.seed, given))
-    state, checkpoint, damaged = newest(
-        folder, program.abstract, show.warn, program.placement and program.placement.state
-    )
+    try:
+        state, checkpoint, damaged = newest(
+            folder, program.abstract, show.warn, program.placement and program.placement.state
+        )
+    except OtherState as error:
+        raise RunError(f"{error}\n{_otherwise(error.fits, run)}") from None
     about = checkpoint.manifest.about
     found = changes(about, now)
     refuse(found, allow)
@@ -77,5 +83,26 @@ def begin(
     for lines in found.values():
         for line in lines:
             show.warn(f"{line}: it will not go on as it would have.")
+    if bad := not_finite(about):
+        last = newest_finite(folder)
+        advice = f"\nTo go on from step {last}, move the later ones out of {folder}."
+        show.warn(
+            f"the parameters of step {int(state.step)} are not finite, {named(bad)}: its steps will"
+            f" be skipped.{advice if last is not None else ''}"
+        )
     show.note(f"resuming at step {int(state.step)}")
     return Start(state, about)
+
+
+def _otherwise(fits: Collection[str], run: Path) -> str:
+    """What can be done where the state of a run does not fit its program."""
+    back = "Put back what was changed; no --allow makes one of the other."
+    if not fits:
+        return f"{back} Or begin another run, in a folder of its own."
+    only = "".join(f" --init-only {path}" for path in sorted(fits)[:MOST_PATHS] if path)
+    more = len(fits) - MOST_PATHS
+    only += f", and {more} more" if more > 0 else ""
+    what = "the parameters that still fit" if only else "these parameters"
+    return (
+        f"{back} Or begin another run with {what}:\nnetwright train FOLDER --init-from {run}{only}"
+    )

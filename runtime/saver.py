@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from . import commit, together
@@ -56,10 +57,19 @@ class Saver:
 
     Its thread never touches a device. It holds host memory for one copy of the state. Where JAX
     runs on several processes, all make one at the same time and save the same steps.
+
+    evaluations: by step, those that may have been made after their checkpoint, which then does not
+                 know of them; looked at anew at each save
     """
 
-    def __init__(self, folder: Path, keep: Keep):
+    def __init__(
+        self,
+        folder: Path,
+        keep: Keep,
+        evaluations: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
+    ):
         self._folder, self._keep, self._group = folder, keep, together.group()
+        self._evaluations = evaluations
         self._copies = Copies()
         self._thread = ThreadPoolExecutor(1, "save")
         self._writing: Future[Saved] | None = None
@@ -135,7 +145,9 @@ class Saver:
     ) -> Saved:
         path = self._commit(snapshot, about)
         read = written = time.perf_counter()
-        doomed = superfluous(self._folder, self._keep) if self._group.process == 0 else []
+        doomed = []
+        if self._group.process == 0:
+            doomed = superfluous(self._folder, self._keep, self._evaluations)
         try:
             if doomed:
                 self._read_back(path)

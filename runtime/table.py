@@ -24,6 +24,7 @@ DTYPES = ("float32", "int32", "bool")
 KINDS = ("category", "text")
 TEXT_ROLES = ("", "_live", "_count")
 DELIMITERS = (",", "\t", ";")
+MOST_NAMED = 8  # categories in a message
 LONGEST = 2**24  # characters in a cell
 WORDS = {"true": True, "false": False, "1": True, "0": False}
 
@@ -131,11 +132,14 @@ class Table(Rows):
             if base is not None:
                 if base not in texts:
                     texts[base] = self._texts(table, base)
+                if role == "":
                     self._check_ids(table, field, base, texts[base].flat, texts[base].rows())
+                elif role == "_count":
+                    self._check_ids(table, field, base, np.diff(texts[base].starts))
                 found[field] = _Text(texts[base], role)
             elif isinstance(column, str) and self._kinds.get(column) == "category":
-                ids = table.ids(column, self.categories[column])
-                self._check_ids(table, field, column, ids)
+                ids = table.ids(column, self.categories[column], self.path)
+                self._check_categories(table, field, column, ids)
                 found[field] = _Plain(ids)
             else:
                 values = self._numbers(table, field, column)
@@ -169,6 +173,20 @@ class Table(Rows):
         encoded = [self._tokenizer.encode(text) for text in table.texts(column)]
         self._cut += sum(len(ids) > length for ids in encoded)
         return _Texts.of([ids[:length] for ids in encoded], length)
+
+    def _check_categories(self, table: _Read, field: str, column: str, ids: np.ndarray) -> None:
+        size, categories = self._sizes.get(field), self.categories[column]
+        if size is None or len(categories) <= size:
+            return
+        outside = np.flatnonzero(ids >= size)
+        if len(outside):
+            row = int(outside[0])
+            raise table.wrong(
+                row,
+                column,
+                f"{categories[ids[row]]!r} is one category too many: '{field}' takes {size}, and"
+                f" {self.path.name} has {len(categories)}, {_listed(categories)}",
+            )
 
     def _check_ids(
         self, table: _Read, field: str, column: Any, ids: np.ndarray, rows: Any = None
@@ -224,12 +242,17 @@ class _Read:
     def categories(self, name: str) -> list[str]:
         return sorted({_word(value) for value in self.column(name)})
 
-    def ids(self, name: str, categories: list[str]) -> np.ndarray:
+    def ids(self, name: str, categories: list[str], of: Path) -> np.ndarray:
         known = {category: index for index, category in enumerate(categories)}
         found = np.empty(len(self.lines), np.int32)
         for row, value in enumerate(self.column(name)):
             if _word(value) not in known:
-                raise self.wrong(row, name, f"{_word(value)!r} is not among the categories")
+                raise self.wrong(
+                    row,
+                    name,
+                    f"{_word(value)!r} is not among the categories of {of.name},"
+                    f" {_listed(categories)}",
+                )
             found[row] = known[_word(value)]
         return found
 
@@ -409,6 +432,12 @@ def _word(value: Any) -> str:
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _listed(categories: list[str]) -> str:
+    more = len(categories) - MOST_NAMED
+    shown = ", ".join(map(repr, categories[:MOST_NAMED]))
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 _tokenizer = tokenizer  # the constructor has an argument of that name

@@ -11,6 +11,7 @@ import netwright as nw
 import numpy as np
 import pytest
 from netwright.ir.recipe_data import KINDS
+from netwright.runtime.errors import RunError
 from programs import ROOT, netwright
 
 PAGE = (ROOT / "docs/data.md").read_text()
@@ -147,7 +148,9 @@ def test_every_kind_is_tried_and_on_the_page():
             "note is int[B, S] in the model, but said_c",
         ),
         ("table", ("epochs = 2.5", "epochs = 2.5\nsteps = 9"), "say the same in two ways"),
-        ("table", ("N = 2", "N = 1"), 'line 2, column "kind": 1 is no id of'),
+        ("text", ("V = 300", "V = 110"), "line 1: byte 111 is outside the model's vocabulary of 1"),
+        ("arrays", ('ids = { label = "N" }', "ids = { label = 4 }"), "knows 3 ids of label, not 4"),
+        ("table", ("N = 2", "N = 1"), "column \"kind\": 'b' is one category too many"),
     ],
 )
 def test_what_is_said_before_anything_runs(kind, change, said, tmp_path):
@@ -161,6 +164,56 @@ def test_what_is_said_before_anything_runs(kind, change, said, tmp_path):
     with pytest.raises(nw.InputError) as error:
         nw.load(folder).compile()
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "kind, change, said",
+    [
+        (
+            "tokens",
+            ("V = 300", "V = 117"),
+            r"token \d+ is 119, outside the model's vocabulary of 117",
+        ),
+        ("arrays", ("N = 3", "N = 2"), "row 2 of 'label' in .*/label.npy|a holds 2, but 'label' m"),
+        ("images", ("N = 3", "N = 2"), "has 3 classes, and the model knows 2"),
+        ("table", ("V = 256", "V = 112"), "line 2, column \"said\": 119 is no id of 'note'"),
+    ],
+)
+def test_ids_are_checked_against_the_model_where_the_recipe_has_none(kind, change, said, tmp_path):
+    folder = folder_of(kind, tmp_path)
+    recipe = (folder / "recipe.toml").read_text()
+    (folder / "recipe.toml").write_text(re.sub(r"ids = \{.*\}", "", recipe))
+    model = (folder / "model.nw").read_text()
+    nw.load(folder).compile()
+    (folder / "model.nw").write_text(model.replace(*change))
+    with pytest.raises((nw.InputError, RunError), match=said):
+        data = nw.load(folder).compile().data
+        [data.batch(step) for step in range(9)]
+
+
+@pytest.mark.parametrize(
+    "kind, change, said, key",
+    [
+        ("images", ('"data/held"', '"data/a/x"'), "a/x has the classes none; in ", "held_out"),
+        ("images", ('"data/held"', '"data/empty"'), "there is no image in ", "held_out"),
+        ("images", ('"data/held"', "9"), "held_out = 9 asks for 9 of 9", "held_out"),
+        ("images", ('"data/a"', '"data/empty"'), "there is no image in ", "file"),
+        ("arrays", ('"data/held"', '"data/empty"'), "empty has no array 'image'", "held_out"),
+        ("tokens", ('"data/held"', '"data/few"'), "few is too short: its part held", "held_out"),
+        ("table", ("held_out = 3", 'held_out = "data/few"'), "few is empty", "held_out"),
+    ],
+)
+def test_errors_point_at_the_key_that_is_wrong(kind, change, said, key, tmp_path):
+    folder = folder_of(kind, tmp_path)
+    (folder / "data/empty").mkdir()
+    (folder / "data/few").write_text("")
+    recipe = (folder / "recipe.toml").read_text().replace(*change)
+    recipe = re.sub(r"split.*\n", "", recipe)
+    (folder / "recipe.toml").write_text(recipe)
+    line = next(n for n, row in enumerate(recipe.split("\n"), 1) if row.startswith(f"{key} ="))
+    with pytest.raises(nw.InputError, match=re.escape(said)) as error:
+        nw.load(folder).compile()
+    assert f"recipe.toml:{line}:" in str(error.value)
 
 
 def test_large_data_are_copied_only_if_asked_to(tmp_path, monkeypatch):

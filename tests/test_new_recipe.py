@@ -125,6 +125,29 @@ FOUND = {
         },
         [],
     ),
+    "images, in folders of classes": (
+        "data/cat/1.png data/dog/2.png data/test/3.png data/about.txt figures/plot.png",
+        PICTURE,
+        {"kind": "images", "file": "data", "fields": {"picture": "image", "which": "label"}},
+        [],
+    ),
+    "images, in folders of a name each, without a label": (
+        "data/cat/1.png data/dog/2.png figures/plot.png",
+        "picture: [B, Y = 4, X = 4]",
+        {"kind": "images", "file": "data", "fields": {"picture": "image"}},
+        [],
+    ),
+    "images without classes, to train on and held out": (
+        "data/train/1.png data/test/2.png",
+        "picture: [B, Y = 4, X = 4]",
+        {
+            "kind": "images",
+            "file": "data/train",
+            "held_out": "data/test",
+            "fields": {"picture": "image"},
+        },
+        [],
+    ),
     "a table": (
         "flowers.csv",
         "size: [B, F = 2], kind: int[B], good: bool[B]",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.core import join
 from ...ir.diagnostics import Diagnostics, Place, Span, nearest
+from ...ir.indexed import Index, indexed
 from ...ir.recipe import Recipe
 from ...ir.recipe_optimizer import Chosen
 from .fit_data import DataFitter, Takes
@@ -24,7 +25,8 @@ class Fit:
     Attributes:
         sizes: what the free dims of the model are bound to, in the model's order.
         fields: for each input of the model, in order, what of the data it takes.
-        ids: for inputs that the recipe names, how many ids the model knows.
+        ids: for inputs that are ids, how many there are: as the recipe says, else as the model
+            looks them up.
         chosen: which parameters are frozen, in a group, or do not decay.
     """
 
@@ -185,14 +187,15 @@ class _Fitter:
                 size = dim.size.value if dim.size.is_constant else sizes.get(dim.name)
                 if size is not None:
                     known.setdefault(dim.name, set()).add(size)
-        found = []
+        looked_up = indexed(self.module, sizes)
+        scaled = {name for name, _ in self.recipe.data.scale}
+        found = {n: index.size for n, index in looked_up.items() if n not in scaled}
         for name, value in self.recipe.data.ids:
-            if isinstance(value, int):
-                found.append((name, value))
-                continue
-            known_sizes = known.get(value, set())
+            known_sizes = {value} if isinstance(value, int) else known.get(value, set())
             if len(known_sizes) == 1:
-                found.append((name, next(iter(known_sizes))))
+                (found[name],) = known_sizes
+                if name in looked_up and found[name] > looked_up[name].size:
+                    self._too_many(name, found[name], looked_up[name])
                 continue
             close = nearest(value, known)
             self.error(
@@ -207,7 +210,17 @@ class _Fitter:
                 if close
                 else "",
             )
-        return tuple(found)
+        return tuple(found.items())
+
+    def _too_many(self, name: str, ids: int, index: Index) -> None:
+        there = f"{index.op} looks them up: {index.dim} = {index.size}"
+        self.error(
+            "recipe-ids",
+            f"{self.module.name} knows {index.size} ids of {name}, not {ids}",
+            f"data.ids.{name}",
+            places=(Place(index.span, there),) if index.span else (),
+            help=f"{name} = {index.size}; left out, that is what the data are checked against",
+        )
 
     def _paths(self) -> None:
         from ...ir.plan import SECTIONS as PLANNED

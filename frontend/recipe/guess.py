@@ -25,6 +25,7 @@ SUFFIXES = {
 
 NO_DATA = ("LICENSE", "LICENCE", "README", "CREDIT", "REQUIREMENTS", "NOTICE", "COPYING")
 HELD = ("val", "valid", "validation", "test", "dev", "held", "held_out", "eval")
+TRAINED = ("train", "training")
 SEEN = 200  # rows of a table from which its columns are judged
 
 
@@ -68,7 +69,8 @@ def guess(values: Sequence[Any], folder: Path) -> Guess:
     """
     inputs = [_input(v) for v in values]
     kinds = _kinds(inputs)
-    found = [_search(folder, kind) for kind in kinds]
+    labelled = any(i.kind == "int" and not i.sizes for i in inputs)
+    found = [_images(folder, labelled) if k == "images" else _search(folder, k) for k in kinds]
     present = [f for f in found if f.files]
     clear = [f for f in present if len(f.files) == 1]
     if not clear:
@@ -129,6 +131,32 @@ def _search(folder: Path, kind: str) -> _Found:
     if kind == "pairs" and endings:
         found.files = endings
     return found
+
+
+def _images(folder: Path, labelled: bool) -> _Found:
+    """The folders of images; that around them, where they are one for each class."""
+    found = _search(folder, "images")
+    data = [path for path in (*found.files, *found.held) if path.parent == folder / "data"]
+    if data:  # beside it lie pictures for people
+        found = _Found("images", [p for p in found.files if p in data], found.held)
+    around = folder / "data"
+    apart = any(p.stem.lower() in (*TRAINED, *HELD) for p in data)
+    if (labelled or not apart) and len(data) > 1 and _of_classes(around, data):
+        return _Found("images", [around])
+    return found
+
+
+def _of_classes(around: Path, inside: Sequence[Path]) -> bool:
+    """Whether a folder has nothing but a folder of images for each class."""
+    there = [p for p in around.iterdir() if not p.name.startswith(".")]
+    if any(p.name.lower() in TRAINED for p in inside) or any(map(_is_image, there)):
+        return False
+    folders = {p for p in there if p.is_dir()}
+    return folders == set(inside) and all(any(map(_is_image, p.iterdir())) for p in inside)
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in SUFFIXES["images"]
 
 
 def _candidates(folder: Path, kind: str) -> Iterator[Path]:

@@ -321,7 +321,7 @@ def test_fit_binds_sizes_and_fields(shakespeare, tmp_path):
     fitted = fit(recipe, shakespeare, Diagnostics())
     assert dict(fitted.sizes) == {"B": 4, "S": 16}
     assert fitted.fields == (("tokens", "tokens"), ("targets", "targets"))
-    assert fitted.ids == (("tokens", 256),)
+    assert dict(fitted.ids) == {"tokens": 256, "targets": 256}
 
 
 # Optax

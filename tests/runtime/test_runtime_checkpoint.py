@@ -17,7 +17,7 @@ import pytest
 from fixture_state import fixture_state
 from netwright.runtime import RunError, commit, scale, tensors
 from netwright.runtime.checkpoint import Broken, open_checkpoint, steps
-from netwright.runtime.restore import newest, restore
+from netwright.runtime.restore import OtherState, newest, restore
 from netwright.runtime.retention import Keep
 from netwright.runtime.saver import Saver, save
 from netwright.runtime.state import TrainState
@@ -234,6 +234,29 @@ def test_another_model_is_refused_by_path(tmp_path):
         "params.low: bfloat16[2] in the checkpoint, float32[2] in the program",
     ):
         assert line in str(caught.value)
+
+
+def test_what_changed_of_a_model_comes_first_and_what_fits_is_known(tmp_path):
+    paths = [("one", "a"), ("one", "b"), ("two", "a"), *(("many", f"p{n}") for n in range(20))]
+    params = {}
+    for first, second in paths:
+        params.setdefault(first, {})[second] = jnp.zeros(2)
+    moments = {"mu": params, "nu": params}
+    state = make()._replace(params=params, opt_state=moments, ema=params)
+    path = save(tmp_path, state, keep=1, about={})
+    changed = {**params, "one": {**params["one"], "b": jnp.zeros(3)}}
+    other = {"mu": changed, "nu": changed}
+    with pytest.raises(OtherState) as caught:
+        load(path, shapes_of(state._replace(params=changed, opt_state=other, ema=changed)))
+    _, *lines = str(caught.value).split("\n")
+    assert lines == [
+        "  params.one.b: float32[2] in the checkpoint, float32[3] in the program",
+        "  and 3 arrays that are kept of these parameters",
+    ]
+    assert caught.value.fits == ("many", "one.a", "two")
+    with pytest.raises(OtherState, match=r"opt_state\.mu\.many\.p0: the checkp") as caught:
+        load(path, shapes_of(state._replace(opt_state={})))
+    assert caught.value.fits == ("",)
 
 
 def test_parts_of_a_state(tmp_path):

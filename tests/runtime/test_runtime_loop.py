@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -16,9 +17,11 @@ from netwright.runtime import Keep, RunError, commit, data, tensors
 from netwright.runtime.checkpoint import open_checkpoint, steps
 from netwright.runtime.cli import main
 from netwright.runtime.evaluate import Evaluator
+from netwright.runtime.finite import Finite
 from netwright.runtime.log import Log
 from netwright.runtime.loop import train
 from netwright.runtime.open_run import OpenRun
+from netwright.runtime.state import leaves_by_path
 from netwright.runtime.step import build
 from runtime_helpers import adam, rows, tensors_of, without_times
 
@@ -173,6 +176,24 @@ def test_other_data_or_another_optimizer(job, text, tmp_path, capsys):
     sgd = dataclasses.replace(job, optimizer=lambda: optax.sgd(0.1))
     with pytest.raises(RunError, match=r"opt_state.*: the checkpoint has it, the program does not"):
         train(sgd, tmp_path / "run", resume=True)
+    with pytest.raises(RunError, match=r"with these parameters:\n.* --init-from .*/run$"):
+        train(sgd, tmp_path / "run", resume=True, allow=["model"])
+
+
+def test_a_model_of_other_shapes(job, tmp_path):
+    train(job, tmp_path / "run", steps=2)
+
+    def init_params(key):
+        return {**job.model.init_params(key), "wider": np.zeros(3, np.float32)}
+
+    model = types.SimpleNamespace(**{**vars(job.model), "init_params": init_params})
+    wider = dataclasses.replace(job, model=model)
+    names = " ".join(
+        f"--init-only {name}" for name in sorted(job.model.init_params(jax.random.key(0)))
+    )
+    told = rf"  params.wider: the program has it, .*\n(.*\n)*.* that still fit:\n.*/run {names}$"
+    with pytest.raises(RunError, match=told):
+        train(wider, tmp_path / "run", resume=True, allow=["model"])
 
 
 def test_a_loss_that_is_not_finite(job, tmp_path, capsys):
@@ -197,13 +218,75 @@ def test_a_number_of_the_optimizer_that_goes_bad_alone(job, tmp_path, capsys):
     assert "step 1 is skipped" in printed and "number of its own state went bad" in printed
 
 
-def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path):
-    wild = dataclasses.replace(job, optimizer=lambda: optax.sgd(math.inf), steps=60)
-    told = r"50 steps in a row .* at step 51: .*\n.*learning_rate.*may help\.$"
-    for every, more in ((0, ""), (3, r"\nThe checkpoint of step 4[258] is whole\.$")):
+def test_fifty_skipped_steps_in_a_row_end_the_run(job, tmp_path, monkeypatch):
+    monkeypatch.setattr("netwright.runtime.bad_step.look", lambda *_: [])  # tested elsewhere
+    nothing = optax.stateless(lambda updates, _: jax.tree.map(lambda u: u * 1e-9, updates))
+    estimate = optax.GradientTransformation(
+        lambda params: jax.numpy.float32(1), lambda updates, state, _: (updates, state * np.nan)
+    )
+    wild = dataclasses.replace(job, optimizer=lambda: optax.chain(nothing, estimate), steps=60)
+    told = r"50 steps in a row .* at step 50: the gradients .*\n.*learning_rate.*may help\."
+    for every, more in ((0, "$"), (3, r"\nThe checkpoint of step 4[258] is whole\.$")):
         wild = dataclasses.replace(wild, checkpoint_every=every)
-        with pytest.raises(RunError, match=told[: -1 if more else None] + more):
+        with pytest.raises(RunError, match=told + more):
             train(wild, tmp_path / f"run-{every}")
+
+
+def overflowing(step):
+    """An optimizer whose updates are infinite from a step on, of finite gradients."""
+    return lambda: optax.sgd(lambda count: jax.numpy.where(count < step - 1, 0.1, math.inf))
+
+
+def test_parameters_that_an_update_makes_infinite(job, tmp_path, capsys):
+    """The last finite checkpoint stays, those behind it say what they are, and all is told."""
+    run = tmp_path / "run"
+    names = _names(job)
+    first = f"{names[0]} and {len(names) - 1} more"
+    wild = dataclasses.replace(
+        job, optimizer=overflowing(8), steps=70, checkpoint_every=3, keep=2, evaluate_every=0
+    )
+    train(wild, run, steps=15)
+    printed = capsys.readouterr().out
+    assert f"warning: step 9: the parameters themselves are not finite, {first}: an" in printed
+    assert printed.count("themselves are not finite") == 1
+    kept = steps(run / "checkpoints")
+    assert list(kept) == [6, 12, 15]
+    about = {step: open_checkpoint(path).manifest.about for step, path in kept.items()}
+    assert "not_finite" not in about[6] and about[12]["not_finite"] == names
+    told = (
+        rf"50 steps in a row were skipped, the last at step 65: the parameters themselves .*"
+        rf" {first}, so.*\n.*of finite gradients: .*\n.*\nThe checkpoint of step 6 is whole; to go"
+        rf" on from it, move the later ones out of .*/checkpoints\.$"
+    )
+    with pytest.raises(RunError, match=told):
+        train(wild, run, resume=True)
+    printed = capsys.readouterr().out
+    assert f"the parameters of step 15 are not finite, {first}: its steps will" in printed
+    assert "To go on from step 6, move the later ones out of" in printed
+    assert min(steps(run / "checkpoints")) == 6
+    for path in steps(run / "checkpoints").values():
+        if path.name != "step-00000006":
+            shutil.rmtree(path)
+    tame = dataclasses.replace(wild, optimizer=lambda: optax.sgd(lambda count: 0.1))
+    assert train(tame, run, resume=True, steps=9).step == 9
+    assert open_checkpoint(steps(run / "checkpoints")[9]).manifest.about.get("not_finite") is None
+
+
+def test_no_checkpoint_with_finite_parameters(job, tmp_path):
+    wild = dataclasses.replace(job, optimizer=overflowing(1), steps=60, checkpoint_every=3)
+    told = r"step 51: the parameters themselves (.*\n)*None of the checkpoints in .* finite param"
+    with pytest.raises(RunError, match=told):
+        train(wild, tmp_path / "run")
+    frozen = dataclasses.replace(
+        job, optimizer=overflowing(1), steps=3,
+        settings=dataclasses.replace(job.settings, frozen=tuple(_names(job)[1:])),
+    )  # fmt: skip
+    state = train(frozen, tmp_path / "frozen").state
+    assert Finite(frozen.build(), frozen.settings.frozen)(state) == _names(job)[:1]
+
+
+def _names(job):
+    return [".".join(p) for p in leaves_by_path(job.model.init_params(jax.random.key(0)))]
 
 
 def test_jobs_are_checked(job):
@@ -245,6 +328,31 @@ def test_early_stopping_and_the_best_are_part_of_the_checkpoint(job, tmp_path, c
     unknown = dataclasses.replace(worse, keep=Keep(metric="f1"))
     with pytest.raises(RunError, match=r"no metric 'f1'; it has loss, accuracy"):
         train(unknown, tmp_path / "other")
+
+
+def test_an_evaluation_that_is_made_up_for_counts_among_the_best(job, tmp_path, monkeypatch):
+    """Stopped between the best checkpoint and the end of its evaluation, and stopped once more."""
+    worse = dataclasses.replace(
+        job, optimizer=lambda: optax.sgd(-20.0), evaluate_every=2, checkpoint_every=2, steps=4,
+        keep=Keep(last=1, best=1),
+    )  # fmt: skip
+    run = tmp_path / "run"
+    stopping = []
+
+    def interrupted(self, *arguments):
+        stopping.append(True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "__call__", interrupted)
+        train(worse, run, stopped=lambda: bool(stopping))
+    assert list(steps(run / "checkpoints")) == [2]
+    manifest = (run / "checkpoints/step-00000002/manifest.json").read_bytes()
+    train(worse, run, resume=True, stopped=After(5))  # in step 3
+    train(worse, run, resume=True)
+    assert list(steps(run / "checkpoints")) == [2, 4]
+    assert (run / "checkpoints/step-00000002/manifest.json").read_bytes() == manifest
+    losses = {r["step"]: r["loss"] for r in rows(run) if r.get("split") == "held_out"}
+    assert losses[2] < losses[4]
 
 
 def test_how_it_goes_on_after_its_end(job, tmp_path, capsys):

@@ -411,7 +411,7 @@ def test_categories_are_those_of_the_first_file(tables):
     (held,) = source.held_out()
     assert held["who"].tolist() == [1] and held["note"][0].tolist() == [97, 0, 0, 0, 0, 0]
     (tables / "b.csv").write_text("name,x,y,good,a note\ntim,1,2,1,a\n")
-    with pytest.raises(RunError, match=r'b.csv, line 2, column "name": \'tim\' is not among'):
+    with pytest.raises(RunError, match=r"'tim' is not among the categories of a.csv, 'ann, b', 't"):
         data.Table(tables / "a.csv", **{**OPTIONS, "held_out": tables / "b.csv"})
 
 
@@ -456,8 +456,16 @@ def test_half_a_character_in_a_text_is_told_with_its_place(tmp_path):
 def test_ids_and_whole_numbers_of_tables_are_checked(tables):
     with pytest.raises(RunError, match=r'line 5, column "y": 5 is no id of \'y\', which may be'):
         data.Table(tables / "a.csv", **OPTIONS, sizes={"y": 5})
-    with pytest.raises(RunError, match=r'line 2, column "name": 1 is no id'):
+    many = (
+        r'line 2, column "name": \'tom\' is one category too many: \'who\' takes 1, and a.csv has 2'
+    )
+    with pytest.raises(RunError, match=many + ", 'ann, b', 'tom'"):
         data.Table(tables / "a.csv", **OPTIONS, sizes={"who": 1})
+    with pytest.raises(
+        RunError, match=r'line 3, column "a note": 9 is no id of \'count\', which m'
+    ):
+        options = {**OPTIONS, "lengths": {"a note": 20}}
+        data.Table(tables / "a.csv", **options, sizes={"count": 9, "note": 256})
     with pytest.raises(RunError, match=r'line 5, column "a note": 195 is no id'):
         data.Table(tables / "a.csv", **OPTIONS, sizes={"note": 128})
     with pytest.raises(RunError, match=r"expected a whole number, found \"1.5\""):
