@@ -93,6 +93,7 @@ def train(
         began = time.perf_counter()
         never = program.put_flag(False)
         compiled = program.guarded.lower(state, stream.peek(), never).compile()
+        open_run.finite(state)  # compiled now, and not at the first save
         seconds = time.perf_counter() - began
         show.note(f"compiled in {duration(seconds)}")
         log.write(step=first, event="compile", what="step", seconds=seconds)
