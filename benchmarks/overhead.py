@@ -1,20 +1,23 @@
 """What a run costs beside its steps: data, log, progress, metrics, checkpoints every 50 steps.
 
-    python benchmarks/overhead.py [--example shakespeare] [--batch 8] [--rounds 7]
+    python benchmarks/overhead.py [--example shakespeare] [--batch 8] [--runs 3] [--rounds 20]
 
-One process trains an example as `netwright train` does, with everything on. After every 50 steps it
+A process trains an example as `netwright train` does, with everything on. After every 50 steps it
 pauses, and the same jitted step is called 50 times by a bare loop, on batches that are on the
 device already, with a state of its own. So the two take turns on the same machine; each window of
 the run has one checkpoint in its midst, written behind the steps after it. Of each window the time
 of a step is told, and the processor's time of all threads, which other processes disturb less. A
-window of the run is compared with the bare ones before and after it; the median of these shares is
-the result.
+window of the run is compared with the bare ones before and after it. One such share is uncertain by
+more than what is sought, and where a process has its memory moves all of its windows together: so
+several processes are started one after the other, and the result is the median over the windows of
+all of them, with the interval that holds it with a probability of 95 % (by the bootstrap).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -31,6 +34,7 @@ import netwright as nw
 import numpy as np
 from netwright.runtime.loop import train
 from netwright.runtime.progress import Plain
+from scipy.stats import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "overhead.json"
@@ -90,46 +94,63 @@ def shares(more: np.ndarray) -> str:
     return f"{more[0]:+6.1%} {more[1]:+6.1%}"
 
 
+def measured(example: str, batch: int, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train once, in this process.
+
+    Returns, each [window, clock] in ms a step: the windows of the run, and for each of them the
+    mean of the bare windows before and after it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / example
+        shutil.copytree(ROOT / "examples" / example, copy)
+        text = (copy / "recipe.toml").read_text()
+        (copy / "recipe.toml").write_text(re.sub(r"(?m)^batch = .*", f"batch = {batch}", text))
+        compiled = nw.load(copy).compile()
+        steps = PAUSE + EVERY * rounds + 1
+        turns = Turns(steps, compiled.data.unit, compiled)
+        job = replace(compiled.job, evaluate_every=0, checkpoint_every=EVERY, steps=steps)
+        train(job, Path(folder) / "run", progress=lambda *_: turns)
+    return np.array(turns.full), (np.array(turns.bare[1:]) + turns.bare[:-1]) / 2
+
+
 def main() -> None:
     """Print a table of the windows and the medians, and write them to benchmarks/results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--example", default="shakespeare")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--runs", type=int, default=3, help="processes, one after the other")
+    parser.add_argument("--rounds", type=int, default=20, help="windows of each")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / options.example
-        shutil.copytree(ROOT / "examples" / options.example, copy)
-        text = (copy / "recipe.toml").read_text()
-        text = re.sub(r"(?m)^batch = .*", f"batch = {options.batch}", text)
-        (copy / "recipe.toml").write_text(text)
-        compiled = nw.load(copy).compile()
-    steps = PAUSE + EVERY * options.rounds + 1
-    turns = Turns(steps, compiled.data.unit, compiled)
-    job = replace(compiled.job, evaluate_every=0, checkpoint_every=EVERY, steps=steps)
-    with tempfile.TemporaryDirectory() as folder:
-        train(job, Path(folder) / "run", progress=lambda *_: turns)
-    print("window   everything on         bare step             more")
-    full = np.array(turns.full)  # [window, clock]
-    bare = (np.array(turns.bare[1:]) + turns.bare[:-1]) / 2
-    for number, (one, other) in enumerate(zip(full, bare, strict=True), 1):
-        print(f"{number:6}   {told(one)}   {told(other)}   {shares(one / other - 1)}")
-    more = np.median(full / bare - 1, axis=0)
-    middle = [told(np.median(times, axis=0)) for times in (full, bare)]
-    print(f"median   {middle[0]}   {middle[1]}   {shares(more)}")
+    print("run  window   everything on         bare step             more")
+    fulls, bares = [], []
+    for run in range(1, options.runs + 1):
+        with multiprocessing.get_context("spawn").Pool(1) as alone:
+            full, bare = alone.apply(measured, (options.example, options.batch, options.rounds))
+        for number, (one, other) in enumerate(zip(full, bare, strict=True), 1):
+            print(f"{run:3}  {number:6}   {told(one)}   {told(other)}   {shares(one / other - 1)}")
+        middle = [told(np.median(times, axis=0)) for times in (full, bare)]
+        more = np.median(full / bare - 1, axis=0)
+        print(f"{run:3}  median   {middle[0]}   {middle[1]}   {shares(more)}", flush=True)
+        fulls.append(full)
+        bares.append(bare)
+    each = np.concatenate(fulls) / np.concatenate(bares) - 1  # [window, clock]
+    more = np.median(each, axis=0)
+    interval = bootstrap((each,), np.median, vectorized=True, rng=0).confidence_interval
+    print(f"all  median {shares(more)}, from {shares(interval.low)} to {shares(interval.high)}")
     print(f"of the clock, and of the processor; at a load average of {os.getloadavg()[0]:.1f}")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     found = {
         "command": f"python benchmarks/overhead.py --example {options.example}"
-        f" --batch {options.batch} --rounds {options.rounds}",
+        f" --batch {options.batch} --runs {options.runs} --rounds {options.rounds}",
         "load_average": round(os.getloadavg()[0], 1),
         "commit": commit,
         "steps_in_a_window": EVERY,
-        "everything_on_ms": by_clock(full.round(2)),
-        "bare_step_ms": by_clock(bare.round(2)),
+        "everything_on_ms": [by_clock(full.round(2)) for full in fulls],
+        "bare_step_ms": [by_clock(bare.round(2)) for bare in bares],
         "median_overhead": by_clock(more.round(4)),
+        "interval_95": [by_clock(interval.low.round(4)), by_clock(interval.high.round(4))],
     }
     RESULT.write_text(json.dumps(found, indent=2) + "\n")
 
