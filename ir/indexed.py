@@ -5,7 +5,8 @@ fails, and training goes on with what is not there. So the sizes are found here,
 checked against.
 
 An input is followed as it stands, through calls, loops and what only arranges it, to the ops that
-look it up. What is computed from it is another number. Nothing is found where a model may mean ids
+look it up. What is computed from it is another number, and a piece of it may be something else than
+the rest. Nothing is found where a model may mean ids
 that are none: those that it compares with a number outside, those of a loss that has a mask, or an
 `ignore`.
 """
@@ -19,18 +20,9 @@ from functools import cache
 from .core import Instance, Module, Op, Value, Variant, walk
 from .diagnostics import Span
 from .facts import known_values
+from .registry import lookup
 from .signature import CALLS, callee, carried
 from .size import Size
-
-ARRANGED = (
-    "concat", "expand", "flip", "merge", "pad", "rename", "roll", "shift", "split", "stack",
-    "stop_gradient",
-)  # fmt: skip
-"""Ops whose result has every number of their operands. A piece of an input (`slice`) may be
-something else than the rest, so it is not followed."""
-
-IDS = {"take": 1, "cross_entropy": 1, "one_hot": 0}
-"""Ops that look ids up, and the position of the operand with the ids."""
 
 MIRRORED = {
     "equal": "equal", "not_equal": "not_equal", "less": "greater", "greater": "less",
@@ -140,11 +132,12 @@ def _followed(instance: Instance, variant: Variant, position: int, within: _With
             for inner in _inside(instance, op, same, within):
                 seen.lookups += inner.lookups
                 seen.compared += inner.compared
-        elif op.name in IDS and op.operands[IDS[op.name]] in same:
-            if op.name != "cross_entropy" or _every_id_counts(op, variant, ops):
-                seen.lookups.append(op)
         elif op.name in MIRRORED:
             seen.compared += _comparisons(op, same, known, numbers)
+        elif _looks_up(op, same) and (
+            lookup(op.name).family != "loss" or _every_id_counts(op, variant, ops)
+        ):
+            seen.lookups.append(op)
     return seen
 
 
@@ -153,7 +146,7 @@ def _handed_on(
 ) -> Iterator[int]:
     """The values that an op gives, or that its regions begin with, which are the same numbers."""
     masked = op.name == "multiply" and any(known[i].type.kind == "bool" for i in op.operands)
-    if (op.name in ARRANGED or masked) and same.intersection(op.operands):
+    if (lookup(op.name).arranges or masked) and same.intersection(op.operands):
         yield op.result.id
     elif op.name in CALLS:
         for inner in _inside(instance, op, same, within):
@@ -187,6 +180,11 @@ def _inside(instance: Instance, op: Op, same: set[int], within: _Within) -> list
             found[position] = within(instance, op, position)
             positions += [becomes[n] for n in found[position].results if n in becomes]
     return list(found.values())
+
+
+def _looks_up(op: Op, same: set[int]) -> bool:
+    ids = lookup(op.name).ids
+    return ids is not None and op.operands[ids] in same
 
 
 def _every_id_counts(op: Op, variant: Variant, ops: list[Op]) -> bool:

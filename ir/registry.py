@@ -18,6 +18,13 @@ from .size import Size
 REQUIRED = object()
 """The default of an option that has none."""
 
+LOWERING = {
+    "layout": "view",
+    **dict.fromkeys(("arithmetic", "pointwise", "position", "shape", "random"), "fused"),
+    **dict.fromkeys(("product", "attention"), "routine"),
+}
+"""What XLA makes of the ops of a family; of all others it writes the result."""
+
 
 class ShapeError(Exception):
     """Operands or dims that an op cannot take; elaboration turns it into a diagnostic.
@@ -223,6 +230,12 @@ class OpDef:
         order: (op, operand orders) -> (orders that the operands must have, orders of the results).
             None: derived from the family.
         linear: whether it is linear in each operand by itself, so that it keeps only the others.
+        arranges: whether its results have every number of its operands, and none else but fillings.
+        ids: the operand whose numbers it looks up, as positions of the dim between its brackets.
+        lowering: what XLA makes of it: `view` is its operand under another shape, `fused` is
+            computed where it is read, `written` has its result in memory, and `routine` its
+            operands too. Without it that of its family (`LOWERING`).
+        expensive: whether XLA avoids to compute it twice, though it is fused.
         effect: `random` for ops that draw from a key, `metric` for those that must not be removed.
         mapped: whether JAX can map it along one more dim; if not, `each` makes the copies of a
             layer that has it one after the other.
@@ -251,8 +264,17 @@ class OpDef:
         None
     )
     linear: bool = False
+    arranges: bool = False
+    ids: int | None = None
+    lowering: str = ""
+    expensive: bool = False
     effect: str = ""
     mapped: bool = True
+
+    @property
+    def lowered(self) -> str:
+        """What XLA makes of it, by its own facet or its family's."""
+        return self.lowering or LOWERING.get(self.family, "written")
 
     @property
     def keywords(self) -> tuple[str, ...]:

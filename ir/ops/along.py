@@ -67,6 +67,7 @@ shape_op(
     brackets=Brackets(arrows=(1, 1), dots=False),
     arrow=_slice_arrow,
     order=along_arrow_order,
+    arranges=False,
 )
 
 
@@ -174,6 +175,7 @@ shape_op(
     options={"shift": Option(kinds=("int",))},
     brackets=Brackets(dims=(1, 1), dots=False),
     order=_apart_order,
+    lowering="written",
 )
 
 

@@ -181,6 +181,7 @@ _binary(
     weight=TRANSCENDENTAL,
     precision="wide",
     keeps=_power_keeps,
+    expensive=True,
 )
 _binary(
     "floor_divide",

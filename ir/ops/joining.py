@@ -100,6 +100,7 @@ shape_op(
     brackets=Brackets(arrows=(1, 1), left="+", dots=False),
     arrow=_concat_arrow,
     order=_concat_order,
+    lowering="written",
 )
 
 
@@ -156,6 +157,7 @@ shape_op(
     variadic=True,
     brackets=Brackets(dims=(1, 1), dots=False, new=True),
     order=_stack_order,
+    lowering="written",
 )
 
 
@@ -195,4 +197,5 @@ shape_op(
     _unstack_meaning,
     brackets=Brackets(dims=(1, 1), dots=False),
     order=_unstack_order,
+    arranges=False,
 )

@@ -154,7 +154,7 @@ def _unchanged(order: Order) -> Order:
     return order
 
 
-def _layout(name, doc, source, shape=_same, meaning=_identity, change=_unchanged) -> None:
+def _layout(name, doc, source, shape=_same, meaning=_identity, change=_unchanged, **more) -> None:
     register(
         OpDef(
             name,
@@ -167,11 +167,12 @@ def _layout(name, doc, source, shape=_same, meaning=_identity, change=_unchanged
             keeps=_nothing,
             order=_order_like(change),
             linear=True,
+            **more,
         )
     )
 
 
-_layout("transpose", "The same value with its axes in another order.", _transpose)
+_layout("transpose", "The same value with its axes in another order.", _transpose, lowering="fused")
 _layout(
     "collapse",
     "The same value with neighbouring axes made one, the first varying slowest.",
@@ -192,6 +193,7 @@ _layout(
     _cast,
     _cast_shape,
     _cast_meaning,
+    lowering="fused",
 )
 _layout(
     "name",

@@ -114,6 +114,7 @@ register(
         flops=_no_flops,
         keeps=_take_keeps,
         order=_take_order,
+        ids=1,
     )
 )
 
@@ -157,6 +158,7 @@ register(
         flops=lambda types, op: count(op.result.type.dims),
         keeps=_nothing,
         order=_one_hot_order,
+        ids=0,
     )
 )
 

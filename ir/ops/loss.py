@@ -122,6 +122,7 @@ register(
         flops=lambda types, op: types[0].elements() * (4 + TRANSCENDENTAL),
         keeps=_keeps,
         order=_order,
+        ids=1,
     )
 )
 

@@ -92,26 +92,28 @@ _ALPHA, _SCALE = 1.6732632423543772848170429916717, 1.05070098735548049341933498
 _T = TRANSCENDENTAL
 
 _pointwise(
-    "exp", "jnp.exp({x})", lambda np, x: np.exp(x), "eˣ.", ("result",), _T, wide=True
+    "exp", "jnp.exp({x})", lambda np, x: np.exp(x), "eˣ.", ("result",), _T, wide=True,
+    expensive=True,
 )  # fmt: skip
 _pointwise(
     "expm1", "jnp.expm1({x})", lambda np, x: np.expm1(x),
-    "eˣ - 1, exact for small x too.", ("array",), _T, wide=True,
+    "eˣ - 1, exact for small x too.", ("array",), _T, wide=True, expensive=True,
 )  # fmt: skip
 _pointwise(
     "log", "jnp.log({x})", lambda np, x: np.log(x),
-    "The natural logarithm; -∞ at 0, NaN below.", (0,), _T, wide=True,
+    "The natural logarithm; -∞ at 0, NaN below.", (0,), _T, wide=True, expensive=True,
 )  # fmt: skip
 _pointwise(
     "log1p", "jnp.log1p({x})", lambda np, x: np.log1p(x),
-    "log(1 + x), exact for small x too.", ("array",), _T, wide=True,
+    "log(1 + x), exact for small x too.", ("array",), _T, wide=True, expensive=True,
 )  # fmt: skip
 _pointwise(
     "sqrt", "jnp.sqrt({x})", lambda np, x: np.sqrt(x),
-    "The square root √x; its gradient at 0 is infinite.", ("array",), wide=True,
+    "The square root √x; its gradient at 0 is infinite.", ("array",), wide=True, expensive=True,
 )  # fmt: skip
 _pointwise(
-    "rsqrt", "lax.rsqrt({x})", lambda np, x: 1 / np.sqrt(x), "1 / √x.", ("array",), wide=True
+    "rsqrt", "lax.rsqrt({x})", lambda np, x: 1 / np.sqrt(x), "1 / √x.", ("array",), wide=True,
+    expensive=True,
 )  # fmt: skip
 _pointwise(
     "reciprocal", "jnp.reciprocal({x})", lambda np, x: 1 / x, "1 / x.", ("array",), wide=True
@@ -127,14 +129,18 @@ _pointwise(
     "sign", "jnp.sign({x})", lambda np, x: np.sign(x), "-1, 0 or 1. Its gradient is 0.",
     result=number,
 )  # fmt: skip
-_pointwise("sin", "jnp.sin({x})", lambda np, x: np.sin(x), "The sine.", ("array",), _T)
-_pointwise("cos", "jnp.cos({x})", lambda np, x: np.cos(x), "The cosine.", ("array",), _T)
+_pointwise(
+    "sin", "jnp.sin({x})", lambda np, x: np.sin(x), "The sine.", ("array",), _T, expensive=True
+)
+_pointwise(
+    "cos", "jnp.cos({x})", lambda np, x: np.cos(x), "The cosine.", ("array",), _T, expensive=True
+)
 _pointwise(
     "tanh", "jnp.tanh({x})", lambda np, x: np.tanh(x),
-    "(eˣ - e⁻ˣ) / (eˣ + e⁻ˣ).", ("result", "array"), _T,
+    "(eˣ - e⁻ˣ) / (eˣ + e⁻ˣ).", ("result", "array"), _T, expensive=True,
 )  # fmt: skip
 _pointwise(
-    "sigmoid", "jax.nn.sigmoid({x})", _sigmoid, "1 / (1 + e⁻ˣ).", ("array",), _T
+    "sigmoid", "jax.nn.sigmoid({x})", _sigmoid, "1 / (1 + e⁻ˣ).", ("array",), _T, expensive=True
 )  # fmt: skip
 _pointwise(
     "relu", "jax.nn.relu({x})", lambda np, x: np.maximum(x, 0), "max(x, 0).", ("mask",),
@@ -154,27 +160,27 @@ _pointwise(
     "elu", "jax.nn.elu({x}, {alpha})",
     lambda np, x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
     "x where it is positive, else alpha · (eˣ - 1).", ("mask", "mask", "array"), 2 + _T,
-    options={"alpha": Option(1.0)},
+    options={"alpha": Option(1.0)}, expensive=True,
 )  # fmt: skip
 _pointwise(
     "selu", "jax.nn.selu({x})",
     lambda np, x: _SCALE * np.where(x > 0, x, _ALPHA * np.expm1(np.minimum(x, 0))),
     "λ · elu(x, α), λ and α such that mean 0 and variance 1 are kept.",
-    ("mask", "mask", "array"), 3 + _T,
+    ("mask", "mask", "array"), 3 + _T, expensive=True,
 )  # fmt: skip
 _pointwise(
     "celu", "jax.nn.celu({x}, {alpha})",
     lambda np, x, alpha: np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha),
     "max(x, 0) + alpha · (e^(min(x, 0) / alpha) - 1).", ("array", "array", "array"), 5 + _T,
-    options={"alpha": Option(1.0)},
+    options={"alpha": Option(1.0)}, expensive=True,
 )  # fmt: skip
 _pointwise(
     "silu", "jax.nn.silu({x})", lambda np, x: x * _sigmoid(np, x),
-    "x · sigmoid(x).", (0, "array", "array"), 1 + _T, also=("swish",),
+    "x · sigmoid(x).", (0, "array", "array"), 1 + _T, also=("swish",), expensive=True,
 )  # fmt: skip
 _pointwise(
     "softplus", "jax.nn.softplus({x})", lambda np, x: np.logaddexp(x, 0),
-    "log(1 + eˣ).", ("array", "array"), 2 * _T,
+    "log(1 + eˣ).", ("array", "array"), 2 * _T, expensive=True,
 )  # fmt: skip
 _pointwise(
     "hard_sigmoid", "jax.nn.hard_sigmoid({x})", lambda np, x: np.clip(x + 3, 0, 6) / 6,
@@ -202,7 +208,7 @@ _pointwise(
 )  # fmt: skip
 _pointwise(
     "mish", "jax.nn.mish({x})", lambda np, x: x * np.tanh(np.logaddexp(x, 0)),
-    "x · tanh(softplus(x)).", (0, "array", "array", "array", "array"), 1 + 3 * _T,
+    "x · tanh(softplus(x)).", (0, "array", "array", "array", "array"), 1 + 3 * _T, expensive=True,
 )  # fmt: skip
 _pointwise(
     "sparse_plus", "jax.nn.sparse_plus({x})",
@@ -214,7 +220,7 @@ _pointwise(
     "The gradient of sparse_plus: (x + 1) / 2, bounded to 0 and 1.", ("array", "array"), 4,
 )  # fmt: skip
 _pointwise(
-    "erf", "lax.erf({x})", _erf, "2 / √π · ∫₀ˣ e^(-t²) dt.", ("array",), _T
+    "erf", "lax.erf({x})", _erf, "2 / √π · ∫₀ˣ e^(-t²) dt.", ("array",), _T, expensive=True
 )  # fmt: skip
 _pointwise(
     "isfinite", "jnp.isfinite({x})", lambda np, x: np.isfinite(x),
@@ -244,6 +250,7 @@ register(
         options={"exact": Option(False, ("bool",))},
         flops=costs(7 + _T),
         keeps=_gelu_keeps,
+        expensive=True,
         order=pointwise_order,
     )
 )
@@ -286,6 +293,8 @@ register(
         flops=costs(0),
         keeps=nothing,
         order=pointwise_order,
+        arranges=True,
+        lowering="view",
     )
 )
 

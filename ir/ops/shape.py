@@ -80,7 +80,7 @@ def no_flops(types: tuple[Type, ...], op: Op) -> Size:
 
 
 def shape_op(name: str, doc: str, shape, source, meaning, **more) -> None:
-    defaults = {"flops": no_flops, "keeps": _nothing, "linear": True}
+    defaults = {"flops": no_flops, "keeps": _nothing, "linear": True, "arranges": True}
     register(OpDef(name, "shape", doc, shape, source, meaning, **{**defaults, **more}))
 
 
@@ -183,6 +183,7 @@ shape_op(
     brackets=Brackets(arrows=(1, 1), right="*", dots=False),
     arrow=_split_arrow,
     order=_split_order,
+    lowering="view",
 )
 
 
@@ -226,6 +227,7 @@ shape_op(
     brackets=Brackets(arrows=(1, 1), left="*", dots=False),
     arrow=_merge_arrow,
     order=_merge_order,
+    lowering="view",
 )
 
 

@@ -30,12 +30,6 @@ from .units import Backward, Graph, Node, Unit, backward, residuals, shared
 
 __all__ = ["Backward", "Graph", "Node", "Unit", "backward", "build", "residuals", "shared"]
 
-VIEWS = (
-    "align", "collapse", "constrain", "merge", "name", "split", "squeeze_axes",
-    "stop_gradient", "uncollapse",
-)  # fmt: skip
-"""Ops whose result is the operand under another shape: it takes no bytes of its own."""
-
 
 def build(
     module: Module, plan: Plan, frozen: Iterable[str] = (), apart: Iterable[str] = ()
@@ -246,7 +240,9 @@ class _Builder:
             for v, found in zip(op.results, spreads, strict=True)
         ]
         flops = self.facts.flops(op, types) * copies // self.layouts.parts(axes_of(*around))
-        view = op.name in VIEWS or (op.name == "cast" and types[0].dtype == op["dtype"])
+        kept = op.name == "cast" and types[0].dtype == op["dtype"]
+        lowering = "view" if kept else definition.lowered
+        view = lowering == "view"
         stored = 0
         if given and given[0].node.stored and (view or op.name == "cast"):
             stored = given[0].node.stored * sizes[0] // given[0].node.bytes
@@ -268,7 +264,7 @@ class _Builder:
                 at, key, op.name, "const" if op.name == "const" else "value", definition.family,
                 operands=operands, first=first, dtype=value.type.dtype, bytes=size, stored=stored,
                 flops=flops if at == first else 0, traffic=traffic if at == first else 0,
-                place=place, alias_of=root,
+                place=place, alias_of=root, lowering=lowering, expensive=definition.expensive,
             )  # fmt: skip
             flows = tangent and value.type.kind == "float"
             draft = Draft(node, op, types, whole, flows, varies=varies, copies=copies)

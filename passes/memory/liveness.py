@@ -26,18 +26,6 @@ from dataclasses import dataclass, field
 from ...ir.core import BYTES
 from .graph import Node, Unit
 
-FUSED = ("arithmetic", "pointwise", "position", "layout", "shape", "random", "structure", "rotary")
-"""Families whose ops act element by element, or only move elements."""
-
-WRITTEN = ("concat", "stack", "cumsum", "cumprod", "linear_scan", "resize", "roll")
-"""Ops of such families that write their result out nevertheless."""
-
-EXPENSIVE = (
-    "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "gelu", "silu", "softplus", "sqrt",
-    "rsqrt", "sin", "cos", "power", "mish", "elu", "selu", "celu",
-)  # fmt: skip
-"""Ops that XLA does not compute twice."""
-
 CONVOLUTIONS = ("conv", "conv_transpose")
 
 SCATTER = ": scatter"
@@ -250,13 +238,13 @@ class Walk:
         if node.unit is not None:
             self._loop_forward(node, reads)
             return
-        if is_product(node):
+        if node.is_routine:
             scratch = self._operands(node, node.operands)
             made = program.step(self.name(node), reads, node.bytes, scratch)
         elif node.op == "cross_entropy":
             self._loss_forward(node, reads)
             return
-        elif self.again is not None and node.op in EXPENSIVE and len(node.internals) > 1:
+        elif self.again is not None and node.expensive and len(node.internals) > 1:
             # What is expensive in it is written, and its result made of that where it is read.
             made = program.step(f"{self.name(node)}: within", reads, node.bytes)
             assert made is not None
@@ -268,10 +256,10 @@ class Walk:
             assert within is not None
             self.within[node.id] = frozenset((within,))
             self.at[node.id] = reads | {within}
-            if not wanted and not any(is_product(u) for u in self.users.get(node.id, ())):
+            if not wanted and not any(u.is_routine for u in self.users.get(node.id, ())):
                 return
             made = program.step("~" + self.name(node), self.at[node.id], node.bytes)
-        elif node.op == "softmax" or not fuses(node) or wanted or self._needs_writing(node):
+        elif not node.fuses or wanted or self._needs_writing(node):
             made = program.step("~" + self.name(node), reads, node.bytes)
         elif node.family == "random" and self.again is not None:
             # Drawn again, 64 bits a number stand in memory until the gradient is through.
@@ -281,7 +269,7 @@ class Walk:
             return
         else:
             self.at[node.id] = reads
-            if any(is_product(u) for u in self.users.get(node.id, ())):
+            if any(u.is_routine for u in self.users.get(node.id, ())):
                 self.late.add(node.id)
             return
         assert made is not None
@@ -303,10 +291,10 @@ class Walk:
     def _needs_writing(self, node: Node) -> bool:
         users = self.users.get(node.id, [])
         runs = [u for u in users if self.again is None or u.first in self.again]
-        if any(is_product(u) or u.unit is not None for u in runs):
+        if any(u.is_routine or u.unit is not None for u in runs):
             return True
         number = len(users) + sum(1 for u in users if node.differentiated and u.keeps)
-        return node.op in EXPENSIVE and number > 1
+        return node.expensive and number > 1
 
     def _within(self, node: Node) -> int:
         """Bytes of what is expensive in an op beside its result; its gradient reads them, but in a
@@ -315,7 +303,7 @@ class Walk:
             return 0
         if node.family == "random":
             return 8 * count(node)
-        return node.bytes if node.op in EXPENSIVE and self.unit.kind == "entry" else 0
+        return node.bytes if node.expensive and self.unit.kind == "entry" else 0
 
     def _operands(self, node: Node, ids: Iterable[int]) -> int:
         """Bytes of operands that a product has written out for itself: slices of stacks, and what
@@ -404,7 +392,7 @@ class Walk:
             self._loop_backward(node, cotangent, found)
             return
         kept = self.reads(node.keeps)
-        if is_product(node):
+        if node.is_routine:
             # The gradient of a kernel has the cotangent laid out anew, from what it is made of.
             made_of = cotangent if node.op in CONVOLUTIONS and self.unit.kind == "entry" else NONE
             laid = 0  # what each gradient of a product of two values has written for itself alone
@@ -438,7 +426,7 @@ class Walk:
             cotangent = self._written(name, node, cotangent)
         within = self.within.get(node.id, self.at.get(node.id, NONE)) if node.internals else NONE
         reads = cotangent | kept | within
-        if not fuses(node) and any(values[i].bytes >= node.bytes for i in wanted):
+        if not node.fuses and any(values[i].bytes >= node.bytes for i in wanted):
             program.step(name, reads)  # a reduction over the cotangent, small
         for id in wanted:
             operand = values[id]
@@ -487,13 +475,3 @@ class Walk:
 def count(node: Node) -> int:
     """How many numbers a value has."""
     return node.bytes // BYTES[node.dtype]
-
-
-def is_product(node: Node) -> bool:
-    """Whether it is computed by a routine that wants its operands in memory."""
-    return node.family in ("product", "attention") or node.op in (*CONVOLUTIONS, "fft")
-
-
-def fuses(node: Node) -> bool:
-    """Whether XLA computes it where it is read."""
-    return node.family in FUSED and node.op not in WRITTEN

@@ -19,6 +19,8 @@ class Node:
         also: other keys that mean it: a call's result has its own in the caller.
         op: the name of the op in the registry; `argument` of what the unit takes.
         family: that of the op.
+        lowering: what XLA makes of it, as the registry has it.
+        expensive: whether XLA avoids to compute it twice.
         kind: `input`, `param`, `state`, `const`, `value`, or `effect` (a metric).
         operands: ids of what the op reads.
         first: the id of the op's first result.
@@ -46,6 +48,8 @@ class Node:
     op: str
     kind: str
     family: str = ""
+    lowering: str = "written"
+    expensive: bool = False
     also: tuple[str, ...] = ()
     operands: tuple[int, ...] = ()
     first: int = -1
@@ -73,6 +77,16 @@ class Node:
     def root(self) -> int:
         """The id of the value whose bytes these are."""
         return self.id if self.alias_of is None else self.alias_of
+
+    @property
+    def fuses(self) -> bool:
+        """Whether XLA computes it where it is read."""
+        return self.lowering in ("view", "fused")
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether it is computed by a routine that wants its operands in memory."""
+        return self.lowering == "routine"
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,6 @@ from ...ir.hardware import Hardware
 from ..memory.graph import Node, Unit
 from ..memory.units import kept_bytes
 
-FUSED = ("arithmetic", "pointwise", "layout", "position", "shape")
-"""Families of ops that compilers make part of what reads them."""
-
 
 @dataclass(frozen=True)
 class Make:
@@ -214,10 +211,10 @@ class _Asker:
     def written(self, id: int) -> bool:
         """Whether a value stands in memory, and is not part of what reads it."""
         node = self.nodes[id]
-        if node.family not in FUSED:
+        if not _fuses(node):
             return True
         users = self.readers.get(id, set()) | self.keepers.get(id, set())
-        return any(self.nodes[u].family not in FUSED for u in users) or id in self.given_back
+        return any(not _fuses(self.nodes[u]) for u in users) or id in self.given_back
 
     def problem(self) -> Problem:
         needs, makes = [], {}
@@ -276,7 +273,7 @@ class _Asker:
         first, device = self.nodes[op], self.device
         dtype = self.nodes[first.operands[0]].dtype if first.operands else first.dtype
         moved = first.traffic
-        if first.family in FUSED:
+        if _fuses(first):
             moved = sum(n.bytes for n in self.results[op] if self.written(n.id))
         return max(first.flops / device.flops(dtype), moved / device.bandwidth)
 
@@ -321,3 +318,8 @@ class _Asker:
                 if node.first <= time <= max(last, node.first):
                     total += node.bytes
         return total
+
+
+def _fuses(node: Node) -> bool:
+    """Whether an op is part of what reads it; where numbers are drawn, their bits are written."""
+    return node.fuses and node.family != "random"
