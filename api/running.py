@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "program"
 
+LARGE_PAGES = "glibc.malloc.hugetlb=1"
+"""A setting of glibc's malloc: ask for large pages (`docs/training.md` says why)."""
+
 
 def new_run(name: str) -> Path:
     """The first folder `runs/NAME`, `runs/NAME-2`, … that does not exist."""
@@ -89,12 +92,17 @@ def call(run: Path, *arguments: str) -> NoReturn:
             ]
         )
     command = [sys.executable, str(script), *_before(arguments), *arguments]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONSAFEPATH": ""}) as process:
+    with subprocess.Popen(command, env=environment()) as process:
         # The terminal sends Ctrl-C to both; SIGTERM comes to this process alone and is handed on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
         code = process.wait()
     sys.exit(code if code >= 0 else 128 - code)
+
+
+def environment() -> dict[str, str]:
+    """That of the process of a program; settings of malloc that are there already stay."""
+    return {"GLIBC_TUNABLES": LARGE_PAGES, **os.environ, "PYTHONSAFEPATH": ""}
 
 
 def _before(arguments: tuple[str, ...]) -> tuple[str, ...]:

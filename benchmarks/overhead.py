@@ -32,6 +32,7 @@ from typing import Any
 import jax
 import netwright as nw
 import numpy as np
+from netwright.running import environment
 from netwright.runtime.loop import train
 from netwright.runtime.progress import Plain
 from scipy.stats import bootstrap
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="windows of each")
     options = parser.parse_args()
     print("run  window   everything on         bare step             more")
+    os.environ.update(environment())
     fulls, bares = [], []
     for run in range(1, options.runs + 1):
         with multiprocessing.get_context("spawn").Pool(1) as alone:
