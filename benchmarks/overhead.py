@@ -1,16 +1,16 @@
 """What a run costs beside its steps: data, log, progress, metrics, checkpoints every 50 steps.
 
-    python benchmarks/overhead.py [--example shakespeare] [--batch 8] [--runs 3] [--rounds 20]
+    python benchmarks/overhead.py [--example shakespeare] [--batch 8] [--runs 3] [--rounds 15]
 
-A process trains an example as `netwright train` does, with everything on. After every 50 steps it
-pauses, and the same jitted step is called 50 times by a bare loop, on batches that are on the
-device already, with a state of its own. So the two take turns on the same machine; each window of
-the run has one checkpoint in its midst, written behind the steps after it. Of each window the time
-of a step is told, and the processor's time of all threads, which other processes disturb less. A
-window of the run is compared with the bare ones before and after it. One such share is uncertain by
-more than what is sought, and where a process has its memory moves all of its windows together: so
-several processes are started one after the other, and the result is the median over the windows of
-all of them, with the interval that holds it with a probability of 95 % (by the bootstrap).
+A process trains an example as `netwright train` does, with everything on. After every 10 steps it
+pauses, and the same jitted step is called 10 times by a bare loop, on batches that are on the
+device already, with a state of its own. So the two take turns on the same machine, each for less
+than a second, since what else runs on it changes from one second to the next. Each piece of the run
+is compared with the bare ones before and after it; five pieces make a window, with one checkpoint
+in it, which is written behind the steps after it. The time of a step is told, and the processor's
+time of all threads. Several processes are started one after the other. The result is the median
+over the windows of all, with the interval that holds it with a probability of 95 % (by the
+bootstrap).
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ from scipy.stats import bootstrap
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "overhead.json"
 EVERY = 50  # steps between checkpoints, and in a window
-PAUSE = 25  # steps after a checkpoint
+PIECE = 10  # steps between pauses
+PAUSE = 5  # steps after a checkpoint: it is written by then
 
 
 class Turns(Plain):
-    """Progress that shows nothing, and lets the bare loop have a turn between two windows."""
+    """Progress that shows nothing, and lets the bare loop have a turn between two pieces."""
 
     def __init__(self, last: int, unit: str, compiled: nw.Compiled):
         super().__init__(last, unit)
         self._call, self._state = compiled.step, compiled.init(0)
         data = compiled.data
-        self._batches = [compiled.put_batch(data.batch(n)) for n in range(EVERY)]
+        self._batches = [compiled.put_batch(data.batch(n)) for n in range(PIECE)]
         self._resumed: np.ndarray | None = None
         self.full: list[np.ndarray] = []
         self.bare: list[np.ndarray] = []
@@ -62,10 +63,10 @@ class Turns(Plain):
     def step(self, row: Mapping[str, Any]) -> None:
         """A step is done, and the next one dispatched."""
         super().step(row)
-        if row["step"] % EVERY == PAUSE:
+        if row["step"] % PIECE == PAUSE:
             jax.block_until_ready([a for a in jax.live_arrays() if not a.is_deleted()])
             if self._resumed is not None:
-                self.full.append((clocks() - self._resumed) / EVERY)
+                self.full.append((clocks() - self._resumed) / PIECE)
             self.bare.append(self._bare())
             self._resumed = clocks()
 
@@ -74,7 +75,7 @@ class Turns(Plain):
         for batch in self._batches:
             self._state, _ = self._call(self._state, batch)
         jax.block_until_ready(self._state)
-        return (clocks() - began) / EVERY
+        return (clocks() - began) / PIECE
 
 
 def clocks() -> np.ndarray:
@@ -99,7 +100,7 @@ def measured(example: str, batch: int, rounds: int) -> tuple[np.ndarray, np.ndar
     """Train once, in this process.
 
     Returns, each [window, clock] in ms a step: the windows of the run, and for each of them the
-    mean of the bare windows before and after it.
+    mean of the bare pieces before and after its own.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / example
@@ -111,7 +112,13 @@ def measured(example: str, batch: int, rounds: int) -> tuple[np.ndarray, np.ndar
         turns = Turns(steps, compiled.data.unit, compiled)
         job = replace(compiled.job, evaluate_every=0, checkpoint_every=EVERY, steps=steps)
         train(job, Path(folder) / "run", progress=lambda *_: turns)
-    return np.array(turns.full), (np.array(turns.bare[1:]) + turns.bare[:-1]) / 2
+    bare = (np.array(turns.bare[1:]) + turns.bare[:-1]) / 2
+    return by_window(np.array(turns.full)), by_window(bare)
+
+
+def by_window(pieces: np.ndarray) -> np.ndarray:
+    """The means over the pieces of each window."""
+    return pieces.reshape(-1, EVERY // PIECE, 2).mean(axis=1)
 
 
 def main() -> None:
@@ -120,7 +127,7 @@ def main() -> None:
     parser.add_argument("--example", default="shakespeare")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--runs", type=int, default=3, help="processes, one after the other")
-    parser.add_argument("--rounds", type=int, default=20, help="windows of each")
+    parser.add_argument("--rounds", type=int, default=15, help="windows of each")
     options = parser.parse_args()
     print("run  window   everything on         bare step             more")
     os.environ.update(environment())

@@ -121,21 +121,36 @@ def until(condition):
 
 def test_batches_are_made_ahead_but_not_too_many():
     stream = Counted()
-    ahead = Prefetch(stream, lambda batch: int(batch["step"][0]), 3)
+    ahead = Prefetch(stream, lambda batch: int(batch["step"][0]), 4)
     assert stream.made == []
     assert ahead.peek() == 0 and ahead.peek() == 0 and ahead.get_state() == {"step": 0}
-    until(lambda: len(stream.made) == 3)
-    assert ahead.next() == 0 and ahead.get_state() == {"step": 1}
     until(lambda: len(stream.made) == 4)
+    assert ahead.next() == 0 and ahead.get_state() == {"step": 1}
     time.sleep(0.05)
-    assert stream.made == [0, 1, 2, 3]
+    assert stream.made == [0, 1, 2, 3]  # more than half are ready still
+    assert ahead.next() == 1
+    until(lambda: len(stream.made) == 6)
+    time.sleep(0.05)
+    assert stream.made == [0, 1, 2, 3, 4, 5]
     ahead.close()
-    assert stream.get_state() == {"step": 1}
-    assert [ahead.next() for _ in range(3)] == [1, 2, 3]
+    assert stream.get_state() == {"step": 2}
+    assert [ahead.next() for _ in range(3)] == [2, 3, 4]
     ahead.set_state({"step": 70})
     assert ahead.next() == 70
     ahead.close()
     assert not any(t.name.startswith("data") for t in threading.enumerate())
+
+
+def test_of_large_batches_two_are_made_ahead():
+    stream = Counted()
+    plain = stream.next
+    stream.next = lambda: {**plain(), "image": np.zeros(2**20, np.uint8)}
+    ahead = Prefetch(stream, lambda batch: int(batch["step"][0]))
+    assert [ahead.next() for _ in range(3)] == [0, 1, 2]
+    until(lambda: len(stream.made) == 5)
+    time.sleep(0.05)
+    assert stream.made == [0, 1, 2, 3, 4]
+    ahead.close()
 
 
 def test_errors_come_where_their_batch_would_have_and_nothing_is_lost():
