@@ -1,7 +1,7 @@
 """Batches are made ready, and put on the devices, while the steps before them run.
 
-On the CPU that takes time of the step. It takes six times less where several are made one after the
-other, since the caches then know what is done: so many small ones are made at a time, once half of
+On the CPU that takes time of the step. It takes less where several are made one after the other,
+since only the first finds the caches cold: so of small ones many are made at a time, once half of
 those that were ready are taken.
 """
 

@@ -109,7 +109,7 @@ class Recorder:
             return
         step, batch, metrics, waited = self._pending
         self._pending = None
-        # Not by device_get, which takes six times as long for single numbers.
+        # Not by device_get, which begins a transfer of each and so takes longer for single numbers.
         values = finish(jax.tree.map(np.asarray, metrics))
         done = self._done or time.perf_counter()
         seconds, self._mark = done - self._mark, done
